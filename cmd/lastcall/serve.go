@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lastcall-k8s/lastcall/ledger"
+)
+
+// server answers what the agent is asked over HTTP.
+type server struct {
+	ready   *readiness
+	metrics *prometheus.Registry
+	events  *ledger.Ring
+	node    string
+	// resourceVersion is a func() string: the newest slice resourceVersion that the watcher applied.
+	resourceVersion atomic.Value
+	followers       atomic.Int32
+}
+
+// maxFollowers bounds the readers of /v1/events: each costs a connection and a goroutine.
+const maxFollowers = 16
+
+// heartbeat is how often a follower is told which state of the API was applied: silence of an agent that has
+// not yet seen a slice is not an answer.
+const heartbeat = 2 * time.Second
+
+func (s *server) public() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.ready.err(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	return mux
+}
+
+// private serves the event lines. stop ends followers, after the last line.
+func (s *server) private(stop context.Context) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
+		since, err := strconv.ParseUint(r.FormValue("since"), 10, 64)
+		if err != nil && r.FormValue("since") != "" {
+			http.Error(w, "since must be a sequence number, as in the field seq of the lines", http.StatusBadRequest)
+			return
+		}
+		if s.followers.Add(1) > maxFollowers {
+			s.followers.Add(-1)
+			http.Error(w, "too many readers; try again later", http.StatusServiceUnavailable)
+			return
+		}
+		defer s.followers.Add(-1)
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		s.stream(w, r, stop, since)
+	})
+	return mux
+}
+
+// stream writes the lines since a sequence number, the newest state, and if asked what follows.
+func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Context, since uint64) {
+	if since == 0 {
+		since = 1
+	}
+	out := http.NewResponseController(w)
+	follow := r.FormValue("follow") != "" && r.FormValue("follow") != "0"
+	for {
+		lines, next, lost := s.events.Since(since)
+		// A reader that does not read must not hold memory or a goroutine for ever.
+		if err := out.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return
+		}
+		if lost > 0 {
+			fmt.Fprintf(w, `{"boot":%q,"type":"gap","from":%d,"to":%d}`+"\n", s.events.Boot, since, since+lost-1)
+		}
+		for _, l := range lines {
+			if _, err := w.Write(l); err != nil {
+				return
+			}
+		}
+		fmt.Fprintf(w, `{"boot":%q,"type":"heartbeat","at":%q,"next":%d,"resource_version":%q}`+"\n",
+			s.events.Boot, time.Now().Format(time.RFC3339Nano), next, s.applied())
+		if err := out.Flush(); err != nil || !follow {
+			return
+		}
+		since = next
+		if stop.Err() != nil {
+			if len(lines) == 0 {
+				return
+			}
+			continue
+		}
+		s.waitForLine(r.Context(), stop, next)
+	}
+}
+
+// waitForLine returns at the next line, at the next heartbeat, or when either context ends.
+func (s *server) waitForLine(request, stop context.Context, next uint64) {
+	ctx, cancel := context.WithTimeout(request, heartbeat)
+	defer cancel()
+	defer context.AfterFunc(stop, cancel)()
+	s.events.Wait(ctx, next) //nolint:errcheck // whatever ended it, the loop looks again
+}
+
+func (s *server) applied() string {
+	if f, ok := s.resourceVersion.Load().(func() string); ok {
+		return f()
+	}
+	return ""
+}
+
+// readiness collects the reasons why the agent does not measure yet.
+type readiness struct {
+	mu     sync.Mutex
+	parts  []string
+	checks map[string]func() error
+}
+
+func (r *readiness) check(part string, f func() error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.checks == nil {
+		r.checks = map[string]func() error{}
+	}
+	if r.checks[part] == nil {
+		r.parts = append(r.parts, part)
+	}
+	r.checks[part] = f
+}
+
+func (r *readiness) set(part string, err error) { r.check(part, func() error { return err }) }
+
+// err joins what is not ready.
+func (r *readiness) err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, p := range r.parts {
+		if err := r.checks[p](); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,292 @@
+package ledger
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// Config holds the ledger's limits and where it writes. Zero fields take the defaults.
+type Config struct {
+	// Place is the place kind of every removal here, for example "kube-proxy".
+	Place string
+	// Backend is the dataplane that programs it, for example "nftables".
+	Backend string
+	// Families that the probe measures. A path of another family has no place here: it opens no removal.
+	Families []Family
+	// Horizon is how long a removal may stay routed before it ends as expired. Default 30 min.
+	Horizon time.Duration
+	// MaxOpen bounds the removals held at once, expired ones that are still watched included; more
+	// than that end as gap at once, so that memory stays bounded. Default 50,000 (about 20 MiB).
+	MaxOpen int
+	Metrics *Metrics
+	Events  *Ring
+}
+
+// Ledger holds the open removals of one place and settles each of them once.
+// Its methods may be called from any goroutine; they do not block on I/O.
+type Ledger struct {
+	cfg Config
+
+	mu   sync.Mutex
+	open map[Key]*entry
+	pods map[string]*podCount // by UID, while the pod has open removals
+}
+
+// entry is one open removal.
+type entry struct {
+	Removal
+	state state
+}
+
+type state int
+
+const (
+	pending  state = iota // not expected any more, still to land
+	retained              // kept on purpose while its pod leaves
+	expired               // settled as expired, still watched for a late landing
+)
+
+// podCount is what is still open of one pod's departure.
+type podCount struct{ pending, retained int }
+
+// New returns an empty ledger.
+func New(cfg Config) *Ledger {
+	if cfg.Horizon == 0 {
+		cfg.Horizon = 30 * time.Minute
+	}
+	if cfg.MaxOpen == 0 {
+		cfg.MaxOpen = 50_000
+	}
+	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*podCount{}}
+	cfg.Metrics.watch(l)
+	return l
+}
+
+// Apply takes what the watcher learnt, in its order, and returns what the probe must do about
+// it: the removals to watch until they land, and the keys to stop watching.
+func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.newBatch()
+	for _, c := range changes {
+		switch {
+		case c.Departed != nil:
+			l.cfg.Events.departure(*c.Departed, c.At)
+		case c.Left != nil && !l.measured(c.Left.Path), c.Retained != nil && !l.measured(c.Retained.Path):
+		case c.Left != nil:
+			if l.left(b, *c.Left, c.At) {
+				watch = append(watch, *c.Left)
+			}
+		case c.Retained != nil:
+			l.retain(b, *c.Retained, c.At)
+		case c.Returned != nil:
+			forget = append(forget, l.end(b, *c.Returned, Restored, c.At)...)
+		case c.Superseded != nil:
+			forget = append(forget, l.end(b, *c.Superseded, Replaced, c.At)...)
+		case c.Excluded:
+			for k := range l.open {
+				forget = append(forget, l.end(b, k, Excluded, c.At)...)
+			}
+		}
+	}
+	b.publish(l)
+	return watch, forget
+}
+
+func (l *Ledger) measured(p Path) bool { return slices.Contains(l.cfg.Families, p.Family()) }
+
+// left opens a pending removal, or turns a retained one into a pending one.
+// It reports whether the probe must watch it.
+func (l *Ledger) left(b *batch, r Removal, at time.Time) bool {
+	e := l.open[r.Key]
+	if e != nil && e.state == expired {
+		return false // its outcome stands; the probe still watches it
+	}
+	if e == nil {
+		if len(l.open) >= l.cfg.MaxOpen {
+			// Memory is bounded; what does not fit is said, not dropped.
+			l.cfg.Metrics.Lost("capacity", 1)
+			l.count(b, r.Key, Gap, at)
+			return false
+		}
+		e = &entry{}
+		l.open[r.Key] = e
+	} else {
+		l.tally(r.UID, e.state, -1)
+	}
+	e.Removal, e.state = r, pending
+	l.tally(r.UID, pending, +1)
+	b.touch(r.Key, at)
+	return true
+}
+
+// retain opens a removal in the retained state: it is expected here although its pod leaves.
+func (l *Ledger) retain(b *batch, r Removal, at time.Time) {
+	if _, ok := l.open[r.Key]; ok || len(l.open) >= l.cfg.MaxOpen {
+		return
+	}
+	l.open[r.Key] = &entry{Removal: r, state: retained}
+	l.tally(r.UID, retained, +1)
+	b.touch(r.Key, at)
+}
+
+// end settles an open removal that no landing will settle any more.
+// It returns the key if the probe was watching it.
+func (l *Ledger) end(b *batch, k Key, o Outcome, at time.Time) []Key {
+	e := l.open[k]
+	if e == nil {
+		return nil
+	}
+	l.close(e)
+	if e.state != expired {
+		l.count(b, k, o, at)
+	}
+	if e.state == retained {
+		return nil
+	}
+	return []Key{k}
+}
+
+// Land takes what one verify pass of a probe found.
+func (l *Ledger) Land(landings []Landing) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.newBatch()
+	for _, ld := range landings {
+		e := l.open[ld.Key]
+		switch {
+		case e == nil || e.state == retained:
+			// The watcher ended it (restored, superseded, expected again) while the probe was reading.
+		case e.state == expired:
+			l.close(e)
+			l.cfg.Metrics.lateLanding()
+			b.late(e.Removal, ld)
+		case ld.Absent:
+			l.close(e)
+			l.count(b, ld.Key, Absent, ld.Hi)
+		default:
+			l.close(e)
+			l.cfg.Metrics.landed(e.Removal, ld)
+			b.landed(e.Removal, ld)
+		}
+	}
+	b.publish(l)
+}
+
+// Resurrected takes the keys of paths that landed and are routed again although nobody expects them.
+func (l *Ledger) Resurrected(keys []Key, at time.Time) {
+	l.cfg.Metrics.resurrected(len(keys))
+	for _, k := range keys {
+		l.cfg.Events.resurrection(k, at)
+	}
+}
+
+// Blind ends every pending removal as gap: the probe lost what it had recorded, and can give no bound.
+func (l *Ledger) Blind(source string, at time.Time) (forget []Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.newBatch()
+	l.cfg.Metrics.Lost(source, 1)
+	for k, e := range l.open {
+		if e.state != retained {
+			forget = append(forget, l.end(b, k, Gap, at)...)
+		}
+	}
+	b.publish(l)
+	return forget
+}
+
+// Expire settles what has been pending for the horizon. Such a removal stays watched, so that a
+// late landing is told and the oldest-pending gauge goes on alerting.
+func (l *Ledger) Expire(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.newBatch()
+	for k, e := range l.open {
+		if e.state != pending || now.Sub(e.Seen) < l.cfg.Horizon {
+			continue
+		}
+		l.tally(k.UID, pending, -1)
+		e.state = expired
+		l.count(b, k, Expired, now)
+	}
+	b.publish(l)
+}
+
+// Stop writes the last event: what this agent leaves open. An agent that starts again on this
+// node re-arms the same removals, so they are not settled here.
+func (l *Ledger) Stop(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cfg.Events.stop(l.counts(), at)
+}
+
+// Open is how many removals are pending and how many retained.
+func (l *Ledger) Open() (pending, retained int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.counts() {
+		pending += c.Pending
+		retained += c.Retained
+	}
+	return pending, retained
+}
+
+func (l *Ledger) counts() map[string]openCount {
+	m := make(map[string]openCount, len(l.pods))
+	for uid, c := range l.pods {
+		m[uid] = openCount{Pending: c.pending, Retained: c.retained}
+	}
+	return m
+}
+
+// pendingByFamily is how many removals of a family are pending and since when the oldest is.
+func (l *Ledger) pendingByFamily(f Family) (n int, oldest time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, e := range l.open {
+		if e.state == retained || k.Path.Family() != f {
+			continue
+		}
+		if e.state == pending {
+			n++
+		}
+		if seen := e.Seen; oldest.IsZero() || seen.Before(oldest) {
+			oldest = seen
+		}
+	}
+	return n, oldest
+}
+
+// close takes an entry out of the books.
+func (l *Ledger) close(e *entry) {
+	delete(l.open, e.Key)
+	if e.state != expired {
+		l.tally(e.UID, e.state, -1)
+	}
+}
+
+// tally keeps the count of what is open per pod.
+func (l *Ledger) tally(uid string, s state, n int) {
+	c := l.pods[uid]
+	if c == nil {
+		c = &podCount{}
+		l.pods[uid] = c
+	}
+	switch s {
+	case pending:
+		c.pending += n
+	case retained:
+		c.retained += n
+	}
+	if *c == (podCount{}) {
+		delete(l.pods, uid)
+	}
+}
+
+// count gives a removal its one outcome.
+func (l *Ledger) count(b *batch, k Key, o Outcome, at time.Time) {
+	l.cfg.Metrics.outcome(k.Path.Family(), o)
+	b.outcome(k, o, at)
+}

@@ -1,0 +1,352 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+var epoch = time.Unix(1_700_000_000, 0).UTC()
+
+func ms(n int) time.Time { return epoch.Add(time.Duration(n) * time.Millisecond) }
+
+func newTest(t testing.TB, cfg Config) (*Ledger, *prometheus.Registry) {
+	reg := prometheus.NewPedanticRegistry()
+	cfg.Place, cfg.Backend, cfg.Families = "kube-proxy", "nftables", []Family{IPv4}
+	cfg.Metrics = NewMetrics(reg, cfg.Place, cfg.Backend)
+	cfg.Metrics.Dataplane(IPv4, true)
+	cfg.Events = NewRing("boot", 1<<20, time.Hour)
+	return New(cfg), reg
+}
+
+// key is path n of a pod.
+func key(uid string, n int) Key {
+	return Key{UID: uid, Path: Path{Service: ServicePort{Namespace: "shop", Name: fmt.Sprint("s", n), Protocol: "tcp"},
+		Policy: Cluster, Endpoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, uid[0]}), 80)}}
+}
+
+func left(k Key, at int) Change {
+	return Change{At: ms(at), Left: &Removal{Key: k, Seen: ms(at)}}
+}
+
+func retain(k Key, at int) Change { return Change{At: ms(at), Retained: &Removal{Key: k}} }
+
+func landing(k Key, lo, hi int) Landing {
+	return Landing{Key: k, Interval: Interval{Lo: ms(lo), Hi: ms(hi)}, Generation: 7}
+}
+
+// lines are the event lines without what does not vary: boot, seq, place.
+func lines(t testing.TB, l *Ledger) (out []string) {
+	t.Helper()
+	texts, _, _ := l.cfg.Events.Since(1)
+	for _, text := range texts {
+		var e struct {
+			Type           string
+			At, Lo, Hi     time.Time
+			Family         string
+			Departures     []tallied
+			Pod            *Pod
+			Reason, UID    string
+			Open           map[string]openCount
+			Candidates     []interval
+			T0             time.Time
+			Boot           string
+			Seq            uint64
+			Place, Backend string
+		}
+		if err := json.Unmarshal(text, &e); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		s := e.Type
+		if !e.Hi.IsZero() {
+			s += fmt.Sprintf(" (%d,%d]", e.Lo.Sub(epoch).Milliseconds(), e.Hi.Sub(epoch).Milliseconds())
+		}
+		if e.Pod != nil {
+			s += " " + e.Pod.UID + " " + e.Reason
+		}
+		for _, d := range e.Departures {
+			s += fmt.Sprintf(" %s:", d.UID)
+			for _, o := range Outcomes {
+				if n := d.Outcomes[o]; n > 0 {
+					s += fmt.Sprintf(" %s=%d", o, n)
+				}
+			}
+			s += fmt.Sprintf(" pending=%d retained=%d", d.Pending, d.Retained)
+		}
+		if e.UID != "" {
+			s += " " + e.UID
+		}
+		for uid, o := range e.Open {
+			s += fmt.Sprintf(" %s: pending=%d retained=%d", uid, o.Pending, o.Retained)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func TestLedger(t *testing.T) {
+	a1, a2, b1 := key("a", 1), key("a", 2), key("b", 1)
+	departed := Change{At: ms(0), Departed: &Departure{Pod: Pod{UID: "a"}, Reason: Delete, T0: ms(0), Source: FromPod, Grace: 30}}
+	for _, tt := range []struct {
+		name string
+		do   func(l *Ledger)
+		want []string
+	}{
+		{"two paths land by one commit", func(l *Ledger) {
+			l.Apply([]Change{departed, left(a1, 1), left(a2, 1)})
+			l.Land([]Landing{landing(a1, 10, 11), landing(a2, 10, 11)})
+		}, []string{
+			"departure a delete",
+			"removals a: pending=2 retained=0",
+			"removals (10,11] a: landed=2 pending=0 retained=0",
+		}},
+		{"two paths land by two commits", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1), left(a2, 1)})
+			l.Land([]Landing{landing(a1, 10, 11), landing(a2, 20, 21)})
+		}, []string{
+			"removals a: pending=2 retained=0",
+			"removals (10,11] a: landed=1 pending=0 retained=0",
+			"removals (20,21] a: landed=1 pending=0 retained=0",
+		}},
+		{"ready again before it landed", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1)})
+			_, forget := l.Apply([]Change{{At: ms(5), Returned: &a1}})
+			if len(forget) != 1 {
+				t.Error("the probe must be told to stop watching")
+			}
+			l.Land([]Landing{landing(a1, 10, 11)}) // the probe was reading meanwhile
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"removals a: restored=1 pending=0 retained=0",
+		}},
+		{"another pod took the address", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1)})
+			l.Apply([]Change{{At: ms(5), Superseded: &a1}})
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"removals a: superseded=1 pending=0 retained=0",
+		}},
+		{"kept on purpose, then released", func(l *Ledger) {
+			l.Apply([]Change{departed, retain(a1, 1)})
+			l.Land([]Landing{landing(a1, 2, 3)}) // not asked for
+			watch, _ := l.Apply([]Change{left(a1, 100)})
+			if len(watch) != 1 {
+				t.Error("a released path must be watched")
+			}
+			l.Land([]Landing{landing(a1, 110, 111)})
+		}, []string{
+			"departure a delete",
+			"removals a: pending=0 retained=1",
+			"removals a: pending=1 retained=0",
+			"removals (110,111] a: landed=1 pending=0 retained=0",
+		}},
+		{"never programmed", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1)})
+			l.Land([]Landing{{Key: a1, Interval: Interval{Hi: ms(2)}, Absent: true}})
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"removals a: absent=1 pending=0 retained=0",
+		}},
+		{"expired, then landed after all", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1)})
+			l.Expire(ms(999))
+			l.Expire(ms(1001))
+			l.Expire(ms(5000))
+			l.Land([]Landing{landing(a1, 6000, 6001)})
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"removals a: expired=1 pending=0 retained=0",
+			"late (6000,6001] a",
+		}},
+		{"the node goes", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1), retain(b1, 1)})
+			l.Apply([]Change{{At: ms(9), Excluded: true}})
+		}, []string{
+			"removals a: pending=1 retained=0 b: pending=0 retained=1",
+			"removals a: excluded=1 pending=0 retained=0 b: excluded=1 pending=0 retained=0",
+		}},
+		{"the record of commits broke", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1), retain(b1, 1)})
+			if forget := l.Blind("kernel", ms(9)); len(forget) != 1 {
+				t.Errorf("forget %v, want the pending one", forget)
+			}
+		}, []string{
+			"removals a: pending=1 retained=0 b: pending=0 retained=1",
+			"removals a: gap=1 pending=0 retained=0",
+		}},
+		{"stopped with work open", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1)})
+			l.Stop(ms(9))
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"stop a: pending=1 retained=0",
+		}},
+		{"too many at once", func(l *Ledger) {
+			l.cfg.MaxOpen = 1
+			l.Apply([]Change{left(a1, 1), left(b1, 1)})
+		}, []string{
+			"removals a: pending=1 retained=0 b: gap=1 pending=0 retained=0",
+		}},
+		{"a family without a dataplane", func(l *Ledger) {
+			k := a1
+			k.Path.Endpoint = netip.MustParseAddrPort("[fd00::1]:80")
+			l.Apply([]Change{left(k, 1)})
+		}, nil},
+		{"the same path twice", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1), left(a1, 1)})
+			l.Land([]Landing{landing(a1, 2, 3), landing(a1, 2, 3)})
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"removals (2,3] a: landed=1 pending=0 retained=0",
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, _ := newTest(t, Config{Horizon: time.Second})
+			tt.do(l)
+			got := lines(t, l)
+			// Map order decides which pod of a line comes first.
+			if want := tt.want; normal(got) != normal(want) {
+				t.Errorf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
+func normal(lines []string) string {
+	var out []string
+	for _, l := range lines {
+		if strings.Contains(l, "b: excluded=1") && strings.Contains(l, "a: excluded=1") {
+			l = "removals both excluded"
+		}
+		out = append(out, l)
+	}
+	return strings.Join(out, "\n")
+}
+
+// TestConservation: whatever comes in whatever order, every removal that was opened ends in exactly one
+// outcome or is still open.
+func TestConservation(t *testing.T) {
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		l, reg := newTest(t, Config{Horizon: 50 * time.Millisecond, MaxOpen: 20})
+		opened := 0
+		isOpen := func(k Key) bool { e := l.open[k]; return e != nil && e.state != expired }
+		for at := range 400 {
+			k := key(string(rune('a'+rnd.IntN(6))), rnd.IntN(6))
+			switch rnd.IntN(9) {
+			case 0, 1, 2:
+				if e := l.open[k]; e == nil {
+					opened++ // a gap at once if there is no room
+				}
+				l.Apply([]Change{left(k, at)})
+			case 3:
+				if l.open[k] == nil && len(l.open) < 20 {
+					opened++
+				}
+				l.Apply([]Change{retain(k, at)})
+			case 4:
+				l.Apply([]Change{{At: ms(at), Returned: &k}})
+			case 5:
+				l.Apply([]Change{{At: ms(at), Superseded: &k}})
+			case 6:
+				l.Land([]Landing{landing(k, at-1, at)})
+			case 7:
+				l.Expire(ms(at))
+			case 8:
+				if rnd.IntN(40) == 0 {
+					l.Blind("kernel", ms(at))
+				} else if rnd.IntN(40) == 0 {
+					l.Apply([]Change{{At: ms(at), Excluded: true}})
+				}
+			}
+		}
+		open := 0
+		for k := range l.open {
+			if isOpen(k) {
+				open++
+			}
+		}
+		p, r := l.Open()
+		if p+r != open {
+			t.Fatalf("seed %d: %d pending + %d retained, but %d are open", seed, p, r, open)
+		}
+		settled := 0.0
+		for _, o := range Outcomes {
+			settled += testutil.ToFloat64(l.cfg.Metrics.outcomes.WithLabelValues("kube-proxy", "ipv4", string(o)))
+		}
+		if int(settled)+open != opened {
+			t.Fatalf("seed %d: opened %d, settled %v, still open %d", seed, opened, settled, open)
+		}
+		if _, err := reg.Gather(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestMetrics holds values, names and the number of series.
+func TestMetrics(t *testing.T) {
+	l, reg := newTest(t, Config{})
+	a1, a2, a3, a4 := key("a", 1), key("a", 2), key("a", 3), key("a", 4)
+	rearmed := left(a3, 100)
+	rearmed.Left.Rearmed = true
+	l.Apply([]Change{left(a1, 100), left(a2, 100), rearmed, left(a4, 200)})
+	l.Land([]Landing{
+		landing(a1, 139, 140),
+		landing(a2, 90, 99), // faster than our watch
+		{Key: a3, Interval: Interval{Hi: ms(101)}},
+	})
+	for name, want := range map[string]string{
+		"lastcall_removals_pending": `
+# HELP lastcall_removals_pending Removals seen and not yet settled.
+# TYPE lastcall_removals_pending gauge
+lastcall_removals_pending{family="ipv4",place="kube-proxy"} 1
+`,
+		"lastcall_removal_oldest_pending_timestamp_seconds": `
+# HELP lastcall_removal_oldest_pending_timestamp_seconds Unix time at which the oldest removal that is still routed here was seen; absent if there is none. Expired removals count until they land.
+# TYPE lastcall_removal_oldest_pending_timestamp_seconds gauge
+lastcall_removal_oldest_pending_timestamp_seconds{family="ipv4",place="kube-proxy"} 1.7000000002e+09
+`,
+		"lastcall_landed_before_seen_total": `
+# HELP lastcall_landed_before_seen_total Removals that had landed before this agent received the API event that caused them.
+# TYPE lastcall_landed_before_seen_total counter
+lastcall_landed_before_seen_total{place="kube-proxy"} 1
+`,
+		"lastcall_removal_uncertainty_seconds": `
+# HELP lastcall_removal_uncertainty_seconds Width of the interval within which a landed removal landed (slop). Landings without a lower bound count in +Inf only.
+# TYPE lastcall_removal_uncertainty_seconds histogram
+lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="0.001"} 1
+lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="0.005"} 1
+lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="0.05"} 2
+lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="1"} 2
+lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="+Inf"} 3
+lastcall_removal_uncertainty_seconds_sum{place="kube-proxy"} +Inf
+lastcall_removal_uncertainty_seconds_count{place="kube-proxy"} 3
+`,
+	} {
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(want), name); err != nil {
+			t.Error(err)
+		}
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "lastcall_removal_program_duration_seconds" {
+			h := f.Metric[0].GetHistogram()
+			if h.GetSampleCount() != 2 || h.GetSampleSum() != 0.04 {
+				t.Errorf("program duration: %d samples, sum %v; want 2 (the re-armed one has no seen) and 0.04", h.GetSampleCount(), h.GetSampleSum())
+			}
+		}
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v %v", problems, err)
+	}
+}

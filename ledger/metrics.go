@@ -1,0 +1,184 @@
+package ledger
+
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// buckets are the bounds, in seconds, of every latency histogram here and in the hub, so that they
+// can be added up across places.
+var buckets = []float64{.01, .05, .1, .25, .5, 1, 2, 3, 5, 8, 12, 20, 30, 60, 120, 300, 1200}
+
+// Metrics are all series of the agent. None carries a pod's or a Service's name.
+type Metrics struct {
+	program       *prometheus.HistogramVec
+	outcomes      *prometheus.CounterVec
+	uncertainty   *prometheus.HistogramVec
+	beforeSeen    *prometheus.CounterVec
+	late          *prometheus.CounterVec
+	resurrections *prometheus.CounterVec
+	dataplane     *prometheus.GaugeVec
+	verify        prometheus.Histogram
+	lost          *prometheus.CounterVec
+	received      *prometheus.CounterVec
+	synced        *prometheus.GaugeVec
+	reg           prometheus.Registerer
+	place         string
+	backend       string
+}
+
+// NewMetrics registers the agent's metrics for one place kind and the dataplane found there.
+func NewMetrics(reg prometheus.Registerer, place, backend string) *Metrics {
+	m := &Metrics{reg: reg, place: place, backend: backend}
+	m.program = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "lastcall_removal_program_duration_seconds",
+		Help: "Time from the receipt of the API event that removed a path from this place's expected set until no new connection could take it. " +
+			"0 if the place was faster than our watch.",
+		Buckets:                        buckets,
+		NativeHistogramBucketFactor:    1.1,
+		NativeHistogramMaxBucketNumber: 160,
+	}, []string{"place", "backend", "family"})
+	m.outcomes = counter("lastcall_removals_total",
+		"Removals by how they ended. Every removal ends in exactly one outcome.", "place", "family", "outcome")
+	m.uncertainty = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "lastcall_removal_uncertainty_seconds",
+		Help:    "Width of the interval within which a landed removal landed (slop). Landings without a lower bound count in +Inf only.",
+		Buckets: []float64{.001, .005, .05, 1},
+	}, []string{"place"})
+	m.beforeSeen = counter("lastcall_landed_before_seen_total",
+		"Removals that had landed before this agent received the API event that caused them.", "place")
+	m.late = counter("lastcall_late_landings_total",
+		"Removals that landed after they had been counted as expired.", "place")
+	m.resurrections = counter("lastcall_endpoint_resurrections_total",
+		"Paths that were routed again after they had landed, although nothing expected them.", "place")
+	m.dataplane = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "lastcall_agent_dataplane_info",
+		Help: "The dataplane found on this node. measured is false where this agent cannot time it.",
+	}, []string{"backend", "family", "measured"})
+	m.verify = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "lastcall_agent_verify_duration_seconds",
+		Help:    "Duration of one pass over the rules of the pending removals.",
+		Buckets: []float64{.001, .005, .02, .1},
+	})
+	m.lost = counter("lastcall_agent_events_lost_total",
+		"Holes in what this agent could observe, by source: watch (a relist bridged it), malformed (an API object that could not be used), "+
+			"kernel (the record of commits broke), capacity (too many open removals).", "source")
+	m.received = counter("lastcall_agent_watch_received_bytes_total",
+		"Bytes received from the API server, by resource, as they came over the wire after TLS.", "resource")
+	m.synced = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "lastcall_agent_watch_synced",
+		Help: "1 while the watch of the resource is established and synced, else 0.",
+	}, []string{"resource"})
+	reg.MustRegister(m.program, m.outcomes, m.uncertainty, m.beforeSeen, m.late, m.resurrections,
+		m.dataplane, m.verify, m.lost, m.received, m.synced,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lastcall_agent_clock_max_error_seconds",
+			Help: "The kernel's own bound on this node's clock error (adjtimex maxerror). It grows without a time service.",
+		}, clockMaxError))
+	// A counter that appears with its first increment loses that increment in rate().
+	m.beforeSeen.WithLabelValues(place)
+	m.late.WithLabelValues(place)
+	m.resurrections.WithLabelValues(place)
+	m.uncertainty.WithLabelValues(place)
+	for _, s := range []string{"watch", "malformed", "kernel", "capacity"} {
+		m.lost.WithLabelValues(s)
+	}
+	return m
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+// Dataplane says which dataplane was found for a family, and starts its series if it is measured.
+func (m *Metrics) Dataplane(f Family, measured bool) {
+	if !measured {
+		m.dataplane.WithLabelValues(m.backend, string(f), "false").Set(1)
+		return
+	}
+	m.dataplane.WithLabelValues(m.backend, string(f), "true").Set(1)
+	m.program.WithLabelValues(m.place, m.backend, string(f))
+	for _, o := range Outcomes {
+		m.outcomes.WithLabelValues(m.place, string(f), string(o))
+	}
+}
+
+// Lost counts a hole in what was observed.
+func (m *Metrics) Lost(source string, n int) { m.lost.WithLabelValues(source).Add(float64(n)) }
+
+// Received counts bytes that came from the API server for a resource.
+func (m *Metrics) Received(resource string, n int) {
+	m.received.WithLabelValues(resource).Add(float64(n))
+}
+
+// Synced says whether the watch of a resource is established.
+func (m *Metrics) Synced(resource string, ok bool) {
+	v := 0.0
+	if ok {
+		v = 1
+	}
+	m.synced.WithLabelValues(resource).Set(v)
+}
+
+// Verified records the duration of one verify pass.
+func (m *Metrics) Verified(d time.Duration) { m.verify.Observe(d.Seconds()) }
+
+func (m *Metrics) outcome(f Family, o Outcome) {
+	m.outcomes.WithLabelValues(m.place, string(f), string(o)).Inc()
+}
+
+func (m *Metrics) lateLanding()      { m.late.WithLabelValues(m.place).Inc() }
+func (m *Metrics) resurrected(n int) { m.resurrections.WithLabelValues(m.place).Add(float64(n)) }
+
+// landed counts a landing: its outcome, its latency where "seen" is known, and its slop.
+func (m *Metrics) landed(r Removal, ld Landing) {
+	f := string(r.Path.Family())
+	m.outcomes.WithLabelValues(m.place, f, string(Landed)).Inc()
+	uncertainty := math.Inf(1)
+	if slop, ok := ld.Slop(); ok {
+		uncertainty = slop.Seconds()
+	}
+	m.uncertainty.WithLabelValues(m.place).Observe(uncertainty)
+	if r.Rearmed {
+		return // seen is unknown: it left the expected set before this agent started
+	}
+	program := ld.Hi.Sub(r.Seen)
+	if program < 0 {
+		program = 0
+		m.beforeSeen.WithLabelValues(m.place).Inc()
+	}
+	m.program.WithLabelValues(m.place, m.backend, f).Observe(program.Seconds())
+}
+
+// watch makes the gauges of open removals follow the ledger.
+func (m *Metrics) watch(l *Ledger) {
+	m.reg.MustRegister(&openCollector{l: l, place: m.place,
+		pending: prometheus.NewDesc("lastcall_removals_pending",
+			"Removals seen and not yet settled.", []string{"place", "family"}, nil),
+		oldest: prometheus.NewDesc("lastcall_removal_oldest_pending_timestamp_seconds",
+			"Unix time at which the oldest removal that is still routed here was seen; absent if there is none. "+
+				"Expired removals count until they land.", []string{"place", "family"}, nil),
+	})
+}
+
+// openCollector reads the ledger at scrape time, so that the gauges cannot drift from it.
+type openCollector struct {
+	l               *Ledger
+	place           string
+	pending, oldest *prometheus.Desc
+}
+
+func (c *openCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.pending; ch <- c.oldest }
+
+func (c *openCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, f := range c.l.cfg.Families {
+		n, oldest := c.l.pendingByFamily(f)
+		ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(n), c.place, string(f))
+		if !oldest.IsZero() {
+			ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue,
+				float64(oldest.UnixMicro())/1e6, c.place, string(f))
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+)
+
+// Ring keeps the newest event lines, bounded by bytes and by age. Each line is one JSON object; seq
+// counts from 1 and has no holes, so a reader knows exactly what it missed.
+type Ring struct {
+	// Boot identifies this run of the agent: seq starts anew with it.
+	Boot     string
+	maxBytes int
+	maxAge   time.Duration
+
+	mu    sync.Mutex
+	lines []line
+	first uint64 // seq of lines[0]
+	bytes int
+	grown chan struct{} // closed and replaced whenever a line is appended
+}
+
+type line struct {
+	at   time.Time
+	text []byte
+}
+
+// NewRing returns an empty ring that keeps at most maxBytes of lines no older than maxAge.
+func NewRing(boot string, maxBytes int, maxAge time.Duration) *Ring {
+	return &Ring{Boot: boot, maxBytes: maxBytes, maxAge: maxAge, first: 1, grown: make(chan struct{})}
+}
+
+// append adds v, a struct that embeds header, as the next line.
+func (r *Ring) append(at time.Time, kind string, v any, h *header) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*h = header{Boot: r.Boot, Seq: r.first + uint64(len(r.lines)), Type: kind, At: at}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // every event is a struct of strings, numbers and times
+	}
+	r.lines = append(r.lines, line{at: at, text: append(text, '\n')})
+	r.bytes += len(text) + 1
+	r.trim(at)
+	close(r.grown)
+	r.grown = make(chan struct{})
+}
+
+// trim drops the oldest lines until the bounds hold; the newest line always stays.
+func (r *Ring) trim(now time.Time) {
+	n := 0
+	for n < len(r.lines)-1 && (r.bytes > r.maxBytes || now.Sub(r.lines[n].at) > r.maxAge) {
+		r.bytes -= len(r.lines[n].text)
+		r.lines[n].text = nil
+		n++
+	}
+	r.lines = r.lines[n:]
+	r.first += uint64(n)
+}
+
+// Since returns the lines from seq on, the seq after the last of them, and how many lines from seq
+// on are gone already.
+func (r *Ring) Since(seq uint64) (lines [][]byte, next, lost uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if seq < r.first {
+		lost = r.first - seq
+		seq = r.first
+	}
+	end := r.first + uint64(len(r.lines))
+	if seq > end {
+		seq = end // a reader from another boot
+	}
+	for _, l := range r.lines[seq-r.first:] {
+		lines = append(lines, l.text)
+	}
+	return lines, end, lost
+}
+
+// Wait returns when there is a line with a seq of at least next, or when ctx ends.
+func (r *Ring) Wait(ctx context.Context, next uint64) error {
+	for {
+		r.mu.Lock()
+		ready := r.first+uint64(len(r.lines)) > next
+		grown := r.grown
+		r.mu.Unlock()
+		if ready {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-grown:
+		}
+	}
+}
