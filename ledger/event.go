@@ -2,118 +2,101 @@ package ledger
 
 import "time"
 
-// The event lines of /v1/events. Every line starts with a header; times are RFC 3339 with nanoseconds,
-// by the node's own clock.
-type header struct {
+// Event is one line of /v1/events. Which fields are set depends on Type; times are by the node's own
+// clock, in RFC 3339 with nanoseconds.
+type Event struct {
 	Boot string    `json:"boot"`
-	Seq  uint64    `json:"seq"`
-	Type string    `json:"type"` // start, departure, removals, late, resurrection, stop
-	At   time.Time `json:"at"`
+	Seq  uint64    `json:"seq,omitempty"` // gap and heartbeat lines are not part of the sequence
+	Type EventType `json:"type"`
+	At   time.Time `json:"at,omitzero"`
+
+	Node    string `json:"node,omitempty"`    // start
+	Version string `json:"version,omitempty"` // start
+	Place   string `json:"place,omitempty"`   // start, removals
+	Backend string `json:"backend,omitempty"` // start, removals
+
+	Pod      *Pod      `json:"pod,omitempty"` // departure
+	Reason   Reason    `json:"reason,omitempty"`
+	T0       time.Time `json:"t0,omitzero"`
+	T0Source T0Source  `json:"t0_source,omitempty"`
+	Grace    *int64    `json:"grace_seconds,omitempty"`
+	Workload string    `json:"workload,omitempty"`
+	// ResourceVersion is that of the object that showed a departure; in a heartbeat, that of the
+	// newest EndpointSlice applied.
+	ResourceVersion string `json:"resource_version,omitempty"`
+
+	// The interval of a commit; without one, the line is about an API event that opened or settled
+	// something. Several candidates: the commit was one of them.
+	Family     Family          `json:"family,omitempty"` // removals
+	Interval                   // removals, late
+	Generation uint64          `json:"generation,omitempty"`
+	Candidates []Interval      `json:"candidates,omitempty"`
+	Departures []Settled       `json:"departures,omitempty"`
+	Open       map[string]Open `json:"open,omitempty"` // stop: what is left, by pod UID
+
+	UID      string `json:"uid,omitempty"` // late, resurrection
+	Service  string `json:"service,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+
+	From uint64 `json:"from,omitempty"` // gap: the lines From to To are lost
+	To   uint64 `json:"to,omitempty"`
+	Next uint64 `json:"next,omitempty"` // heartbeat: where to resume
 }
 
-// Start is the first line of a boot.
-type startEvent struct {
-	header
-	Node    string `json:"node"`
-	Version string `json:"version"`
-	Place   string `json:"place"`
-	Backend string `json:"backend"`
-}
+// EventType tells the lines apart.
+type EventType string
 
-// departureEvent says that a pod started to leave, as seen from this node.
-type departureEvent struct {
-	header
-	Pod             Pod       `json:"pod"`
-	Reason          Reason    `json:"reason"`
-	T0              time.Time `json:"t0,omitzero"`
-	T0Source        T0Source  `json:"t0_source"`
-	Grace           *int64    `json:"grace_seconds,omitempty"`
-	Workload        string    `json:"workload,omitempty"`
-	ResourceVersion string    `json:"resource_version,omitempty"`
-}
+const (
+	EventStart        EventType = "start"        // first line of a boot
+	EventDeparture    EventType = "departure"    // a pod starts to leave, as seen from this node
+	EventRemovals     EventType = "removals"     // removals of some pods were opened or settled
+	EventLate         EventType = "late"         // an expired removal landed after all
+	EventResurrection EventType = "resurrection" // a landed path is routed again
+	EventStop         EventType = "stop"         // last line of a boot that ended well
+	EventGap          EventType = "gap"          // lines that this reader missed
+	EventHeartbeat    EventType = "heartbeat"    // nothing new; what was applied
+)
 
-// removalsEvent is one line per commit that settled something, or per API event that opened or settled
-// something without a commit. Its interval is that of the commit.
-type removalsEvent struct {
-	header
-	Place      string     `json:"place"`
-	Backend    string     `json:"backend"`
-	Family     Family     `json:"family"`
-	Lo         time.Time  `json:"lo,omitzero"`
-	Hi         time.Time  `json:"hi,omitzero"`
-	Generation uint64     `json:"generation,omitempty"`
-	Candidates []interval `json:"candidates,omitempty"`
-	Departures []tallied  `json:"departures"`
-}
-
-type interval struct {
-	Lo time.Time `json:"lo,omitzero"`
-	Hi time.Time `json:"hi"`
-}
-
-// tallied is what a line says of one pod: the removals that ended with it, by outcome, and what
+// Settled is what a line says of one pod: the removals that ended with it, by outcome, and what
 // is open after it.
-type tallied struct {
+type Settled struct {
 	UID      string          `json:"uid"`
 	Outcomes map[Outcome]int `json:"outcomes,omitempty"`
-	// Seen is the earliest and the latest receipt of the API events behind the landed removals;
-	// absent for removals re-armed from a baseline.
+	// SeenFirst and SeenLast are the earliest and the latest receipt of the API events behind the
+	// landed removals; absent for those re-armed from a baseline.
 	SeenFirst time.Time `json:"seen_first,omitzero"`
 	SeenLast  time.Time `json:"seen_last,omitzero"`
 	Rearmed   bool      `json:"rearmed,omitempty"`
-	openCount
+	Open
 }
 
-type openCount struct {
+// Open counts a pod's removals that are not settled.
+type Open struct {
 	Pending  int `json:"pending"`
 	Retained int `json:"retained"`
 }
 
-type lateEvent struct {
-	header
-	UID      string    `json:"uid"`
-	Service  string    `json:"service"`
-	Endpoint string    `json:"endpoint"`
-	Lo       time.Time `json:"lo,omitzero"`
-	Hi       time.Time `json:"hi"`
-}
-
-type resurrectionEvent struct {
-	header
-	UID      string `json:"uid"`
-	Service  string `json:"service"`
-	Endpoint string `json:"endpoint"`
-}
-
-type stopEvent struct {
-	header
-	// Open is what this agent leaves unsettled, by pod UID.
-	Open map[string]openCount `json:"open"`
-}
-
 // Started writes the first line of this boot.
 func (r *Ring) Started(at time.Time, node, version, place, backend string) {
-	e := startEvent{Node: node, Version: version, Place: place, Backend: backend}
-	r.append(at, "start", &e, &e.header)
+	r.append(Event{Type: EventStart, At: at, Node: node, Version: version, Place: place, Backend: backend})
 }
 
 func (r *Ring) departure(d Departure, at time.Time) {
-	e := departureEvent{Pod: d.Pod, Reason: d.Reason, T0: d.T0, T0Source: d.Source,
+	e := Event{Type: EventDeparture, At: at, Pod: &d.Pod, Reason: d.Reason, T0: d.T0, T0Source: d.Source,
 		Workload: d.Workload, ResourceVersion: d.ResourceVersion}
 	if d.Grace >= 0 {
 		e.Grace = &d.Grace
 	}
-	r.append(at, "departure", &e, &e.header)
+	r.append(e)
 }
 
 func (r *Ring) resurrection(k Key, at time.Time) {
-	e := resurrectionEvent{UID: k.UID, Service: k.Path.Service.String(), Endpoint: k.Path.Endpoint.String()}
-	r.append(at, "resurrection", &e, &e.header)
+	r.append(Event{Type: EventResurrection, At: at, UID: k.UID,
+		Service: k.Path.Service.String(), Endpoint: k.Path.Endpoint.String()})
 }
 
-func (r *Ring) stop(open map[string]openCount, at time.Time) {
-	e := stopEvent{Open: open}
-	r.append(at, "stop", &e, &e.header)
+func (r *Ring) stop(open map[string]Open, at time.Time) {
+	r.append(Event{Type: EventStop, At: at, Open: open})
 }
 
 // batch collects what one call of the ledger settles, so that a commit becomes one line however many
@@ -121,8 +104,8 @@ func (r *Ring) stop(open map[string]openCount, at time.Time) {
 type batch struct {
 	place, backend string
 	order          []group
-	lines          map[group]*removalsEvent
-	late_          []lateEvent
+	lines          map[group]*Event
+	late_          []Event
 }
 
 // group is what the removals of one line have in common.
@@ -132,14 +115,14 @@ type group struct {
 }
 
 func (l *Ledger) newBatch() *batch {
-	return &batch{place: l.cfg.Place, backend: l.cfg.Backend, lines: map[group]*removalsEvent{}}
+	return &batch{place: l.cfg.Place, backend: l.cfg.Backend, lines: map[group]*Event{}}
 }
 
 // pod returns the pod's tally on the group's line.
-func (b *batch) pod(g group, at time.Time, uid string) *tallied {
+func (b *batch) pod(g group, at time.Time, uid string) *Settled {
 	e := b.lines[g]
 	if e == nil {
-		e = &removalsEvent{header: header{At: at}, Place: b.place, Backend: b.backend, Family: g.family}
+		e = &Event{Type: EventRemovals, At: at, Place: b.place, Backend: b.backend, Family: g.family}
 		b.lines[g] = e
 		b.order = append(b.order, g)
 	}
@@ -148,7 +131,7 @@ func (b *batch) pod(g group, at time.Time, uid string) *tallied {
 			return &e.Departures[i]
 		}
 	}
-	e.Departures = append(e.Departures, tallied{UID: uid, Outcomes: map[Outcome]int{}})
+	e.Departures = append(e.Departures, Settled{UID: uid, Outcomes: map[Outcome]int{}})
 	return &e.Departures[len(e.Departures)-1]
 }
 
@@ -176,17 +159,15 @@ func (b *batch) landed(r Removal, ld Landing) {
 		}
 	}
 	e := b.lines[g]
-	e.Lo, e.Hi, e.Generation = ld.Lo, ld.Hi, ld.Generation
+	e.Interval, e.Generation = ld.Interval, ld.Generation
 	if e.Candidates == nil {
-		for _, c := range ld.Candidates {
-			e.Candidates = append(e.Candidates, interval(c))
-		}
+		e.Candidates = ld.Candidates
 	}
 }
 
 func (b *batch) late(r Removal, ld Landing) {
-	b.late_ = append(b.late_, lateEvent{UID: r.UID, Service: r.Path.Service.String(),
-		Endpoint: r.Path.Endpoint.String(), Lo: ld.Lo, Hi: ld.Hi})
+	b.late_ = append(b.late_, Event{Type: EventLate, At: ld.Hi, UID: r.UID, Service: r.Path.Service.String(),
+		Endpoint: r.Path.Endpoint.String(), Interval: ld.Interval})
 }
 
 // publish writes the lines; the open counts are those after the whole batch.
@@ -196,13 +177,12 @@ func (b *batch) publish(l *Ledger) {
 		for i := range e.Departures {
 			p := &e.Departures[i]
 			if c := l.pods[p.UID]; c != nil {
-				p.openCount = openCount{Pending: c.pending, Retained: c.retained}
+				p.Open = *c
 			}
 		}
-		l.cfg.Events.append(e.At, "removals", e, &e.header)
+		l.cfg.Events.append(*e)
 	}
-	for i := range b.late_ {
-		e := &b.late_[i]
-		l.cfg.Events.append(e.Hi, "late", e, &e.header)
+	for _, e := range b.late_ {
+		l.cfg.Events.append(e)
 	}
 }

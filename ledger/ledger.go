@@ -30,7 +30,7 @@ type Ledger struct {
 
 	mu   sync.Mutex
 	open map[Key]*entry
-	pods map[string]*podCount // by UID, while the pod has open removals
+	pods map[string]*Open // by UID, while the pod has open removals
 }
 
 // entry is one open removal.
@@ -47,9 +47,6 @@ const (
 	expired               // settled as expired, still watched for a late landing
 )
 
-// podCount is what is still open of one pod's departure.
-type podCount struct{ pending, retained int }
-
 // New returns an empty ledger.
 func New(cfg Config) *Ledger {
 	if cfg.Horizon == 0 {
@@ -58,7 +55,7 @@ func New(cfg Config) *Ledger {
 	if cfg.MaxOpen == 0 {
 		cfg.MaxOpen = 50_000
 	}
-	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*podCount{}}
+	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*Open{}}
 	cfg.Metrics.watch(l)
 	return l
 }
@@ -233,10 +230,10 @@ func (l *Ledger) Open() (pending, retained int) {
 	return pending, retained
 }
 
-func (l *Ledger) counts() map[string]openCount {
-	m := make(map[string]openCount, len(l.pods))
+func (l *Ledger) counts() map[string]Open {
+	m := make(map[string]Open, len(l.pods))
 	for uid, c := range l.pods {
-		m[uid] = openCount{Pending: c.pending, Retained: c.retained}
+		m[uid] = *c
 	}
 	return m
 }
@@ -271,16 +268,16 @@ func (l *Ledger) close(e *entry) {
 func (l *Ledger) tally(uid string, s state, n int) {
 	c := l.pods[uid]
 	if c == nil {
-		c = &podCount{}
+		c = &Open{}
 		l.pods[uid] = c
 	}
 	switch s {
 	case pending:
-		c.pending += n
+		c.Pending += n
 	case retained:
-		c.retained += n
+		c.Retained += n
 	}
-	if *c == (podCount{}) {
+	if *c == (Open{}) {
 		delete(l.pods, uid)
 	}
 }

@@ -47,29 +47,16 @@ func lines(t testing.TB, l *Ledger) (out []string) {
 	t.Helper()
 	texts, _, _ := l.cfg.Events.Since(1)
 	for _, text := range texts {
-		var e struct {
-			Type           string
-			At, Lo, Hi     time.Time
-			Family         string
-			Departures     []tallied
-			Pod            *Pod
-			Reason, UID    string
-			Open           map[string]openCount
-			Candidates     []interval
-			T0             time.Time
-			Boot           string
-			Seq            uint64
-			Place, Backend string
-		}
+		var e Event
 		if err := json.Unmarshal(text, &e); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		s := e.Type
+		s := string(e.Type)
 		if !e.Hi.IsZero() {
 			s += fmt.Sprintf(" (%d,%d]", e.Lo.Sub(epoch).Milliseconds(), e.Hi.Sub(epoch).Milliseconds())
 		}
 		if e.Pod != nil {
-			s += " " + e.Pod.UID + " " + e.Reason
+			s += " " + e.Pod.UID + " " + string(e.Reason)
 		}
 		for _, d := range e.Departures {
 			s += fmt.Sprintf(" %s:", d.UID)

@@ -32,18 +32,18 @@ func NewRing(boot string, maxBytes int, maxAge time.Duration) *Ring {
 	return &Ring{Boot: boot, maxBytes: maxBytes, maxAge: maxAge, first: 1, grown: make(chan struct{})}
 }
 
-// append adds v, a struct that embeds header, as the next line.
-func (r *Ring) append(at time.Time, kind string, v any, h *header) {
+// append adds an event as the next line.
+func (r *Ring) append(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*h = header{Boot: r.Boot, Seq: r.first + uint64(len(r.lines)), Type: kind, At: at}
-	text, err := json.Marshal(v)
+	e.Boot, e.Seq = r.Boot, r.first+uint64(len(r.lines))
+	text, err := json.Marshal(e)
 	if err != nil {
-		panic(err) // every event is a struct of strings, numbers and times
+		panic(err) // an event is strings, numbers and times
 	}
-	r.lines = append(r.lines, line{at: at, text: append(text, '\n')})
+	r.lines = append(r.lines, line{at: e.At, text: append(text, '\n')})
 	r.bytes += len(text) + 1
-	r.trim(at)
+	r.trim(e.At)
 	close(r.grown)
 	r.grown = make(chan struct{})
 }

@@ -166,7 +166,8 @@ type Change struct {
 
 // Interval is a half-open span (Lo, Hi]. The zero Lo means that there is no lower bound.
 type Interval struct {
-	Lo, Hi time.Time
+	Lo time.Time `json:"lo,omitzero"`
+	Hi time.Time `json:"hi,omitzero"`
 }
 
 // Slop is the interval's width, and ok is false if it has no lower bound.

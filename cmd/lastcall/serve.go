@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -82,17 +83,17 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 		if err := out.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return
 		}
+		line := json.NewEncoder(w)
 		if lost > 0 {
-			fmt.Fprintf(w, `{"boot":%q,"type":"gap","from":%d,"to":%d}`+"\n", s.events.Boot, since, since+lost-1)
+			line.Encode(ledger.Event{Boot: s.events.Boot, Type: ledger.EventGap, From: since, To: since + lost - 1}) //nolint:errcheck // the next write fails too
 		}
 		for _, l := range lines {
 			if _, err := w.Write(l); err != nil {
 				return
 			}
 		}
-		fmt.Fprintf(w, `{"boot":%q,"type":"heartbeat","at":%q,"next":%d,"resource_version":%q}`+"\n",
-			s.events.Boot, time.Now().Format(time.RFC3339Nano), next, s.applied())
-		if err := out.Flush(); err != nil || !follow {
+		beat := ledger.Event{Boot: s.events.Boot, Type: ledger.EventHeartbeat, At: time.Now(), Next: next, ResourceVersion: s.applied()}
+		if line.Encode(beat) != nil || out.Flush() != nil || !follow {
 			return
 		}
 		since = next

@@ -1,0 +1,40 @@
+# Everything here runs as root on Linux: the testbed makes network namespaces. `make help` lists the targets.
+SHELL := bash
+GO ?= go
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/lastcall
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/lastcall ./cmd/lastcall
+
+.PHONY: demo
+demo: ## the main job on a real cluster on this machine: what a rollout's removals took (KUBECONFIG=... IMAGE=... for a cluster of yours)
+	@bash bench/demo/packages.sh
+	$(GO) run ./bench/demo
+
+.PHONY: test
+test: ## all tests: unit, kernel, API server, end to end on the testbed
+	$(GO) test -timeout 40m ./...
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: accuracy
+accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hour)
+	@bash bench/demo/packages.sh
+	$(GO) run ./bench/accuracy
+
+.PHONY: testbed-up
+testbed-up: ## a Kubernetes cluster on this machine, without Docker
+	$(GO) run ./bench/testbed up
+
+.PHONY: testbed-down
+testbed-down: ## end it and leave nothing behind
+	$(GO) run ./bench/testbed down

@@ -1,0 +1,142 @@
+//go:build linux
+
+// Command accuracy holds the agent's landings against a truth made by somebody else: clients that connect
+// through the ClusterIP as fast as they can. The truth of a removal is the last connection started that
+// reached the removed pod.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
+	"github.com/lastcall-k8s/lastcall/internal/testbed"
+)
+
+type options struct {
+	removals, pods int
+	services       []int
+	modes          []testbed.Mode
+	minSync        time.Duration
+	agentArgs      []string
+	out            string
+	version        string
+	render         bool
+}
+
+func main() {
+	var o options
+	services := flag.String("services", "10,1000", "numbers of Services to measure at")
+	modes := flag.String("modes", "nftables,iptables-nft", "kube-proxy's modes")
+	agentArgs := flag.String("agent-args", "", "flags for the agent, space separated")
+	flag.IntVar(&o.removals, "removals", 1000, "removals by flipping hand-made slices, for each mode and number of Services")
+	flag.IntVar(&o.pods, "pods", 24, "removals of real pods, for each mode, at the first number of Services")
+	flag.DurationVar(&o.minSync, "min-sync-period", 50*time.Millisecond, "kube-proxy's minSyncPeriod: its default of 1s would make the run take hours and changes no commit")
+	flag.StringVar(&o.version, "kubernetes-version", testbed.DefaultVersion, "of the testbed")
+	flag.StringVar(&o.out, "out", "bench/results", "where the JSON goes; \"\" for nowhere")
+	flag.BoolVar(&o.render, "render", false, "only render bench/RESULTS.md from the JSON files")
+	flag.Parse()
+	o.agentArgs = strings.Fields(*agentArgs)
+	var errs []error
+	for _, s := range strings.Split(*services, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			errs = append(errs, fmt.Errorf("-services: %q is no number of Services", s))
+		}
+		o.services = append(o.services, n)
+	}
+	for _, m := range strings.Split(*modes, ",") {
+		o.modes = append(o.modes, testbed.Mode(m))
+	}
+	if len(errs) > 0 {
+		fmt.Fprintln(os.Stderr, "accuracy:", errors.Join(errs...))
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		stop()
+		fmt.Fprintln(os.Stderr, "accuracy:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if o.render {
+		return render(o.out)
+	}
+	spec := testbed.Spec{Name: "lastcall-accuracy", Version: o.version,
+		KubeProxyArgs: []string{"--iptables-min-sync-period=" + o.minSync.String()}} // every mode reads this one
+	for _, m := range o.modes {
+		spec.Nodes = append(spec.Nodes, testbed.NodeSpec{Mode: m})
+	}
+	c, err := testbed.Up(ctx, spec, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err = errors.Join(err, c.Down(end))
+	}()
+	dir, err := os.MkdirTemp("", "lastcall-accuracy-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binary, err := nodeagent.Build(ctx, dir)
+	if err != nil {
+		return err
+	}
+	r := newResults(o)
+	for i, n := range o.services {
+		if err := c.Load(ctx, testbed.LoadSpec{Services: n, Endpoints: 10}, os.Stderr); err != nil {
+			return err
+		}
+		for _, node := range c.Nodes {
+			if err := awaitQuiet(ctx, c, node); err != nil {
+				return err
+			}
+			log, err := os.Create(filepath.Join(dir, node.Name+".log"))
+			if err != nil {
+				return err
+			}
+			b := &bench{options: o, cluster: c, node: node, services: n}
+			fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals\n", node.Mode, n, o.removals)
+			figures, err := b.flips(ctx, binary, log)
+			if err == nil {
+				r.add(figures)
+				if i == 0 && o.pods > 0 {
+					fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals of real pods\n", node.Mode, n, o.pods)
+					if figures, err = b.realPods(ctx, binary, log); err == nil {
+						r.add(figures)
+					}
+				}
+			}
+			log.Close()
+			if err != nil {
+				text, _ := os.ReadFile(log.Name())
+				return fmt.Errorf("%s, %d Services: %w\nthe agent's log:\n%s", node.Mode, n, err, text)
+			}
+		}
+	}
+	if o.out == "" {
+		return r.print(os.Stdout)
+	}
+	if err := r.write(o.out); err != nil {
+		return err
+	}
+	if err := render(o.out); err != nil {
+		return err
+	}
+	return r.print(os.Stdout)
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs what the testbed runs: etcd, containerd, runc, CNI plugins, iptables, nftables, and a few small
+# tools, from the distribution. Does nothing where they are there already.
+set -euo pipefail
+if [ "$(uname -s)" != Linux ]; then
+  echo "the testbed needs Linux (network namespaces, nf_tables); here: $(uname -s)" >&2
+  exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+  echo "run this as root: the testbed makes network namespaces and starts kubelets in them" >&2
+  exit 1
+fi
+command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer and put it on PATH" >&2; exit 1; }
+
+declare -A package=(
+  [etcd]=etcd-server [containerd]=containerd [ctr]=containerd [runc]=runc
+  [/usr/lib/cni/ptp]=containernetworking-plugins [iptables]=iptables [nft]=nftables
+  [ipset]=ipset [conntrack]=conntrack [ip]=iproute2 [nsenter]=util-linux [mount]=mount
+)
+missing=()
+for program in "${!package[@]}"; do
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+if ! command -v apt-get >/dev/null; then
+  echo "missing: ${missing[*]}; install them with your package manager (these are Debian's names)" >&2
+  exit 1
+fi
+echo "installing from the distribution: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+# Nothing that a package brings may start a service: the testbed starts its own copies in namespaces.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+{ apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >&2

@@ -1,0 +1,192 @@
+//go:build linux
+
+// Package nodeagent runs the real agent on a node of a testbed and follows what it says.
+package nodeagent
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lastcall-k8s/lastcall/internal/testbed"
+	"github.com/lastcall-k8s/lastcall/ledger"
+)
+
+// Build compiles the agent as it is shipped and returns the binary's path.
+func Build(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "lastcall")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "github.com/lastcall-k8s/lastcall/cmd/lastcall")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the agent: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// Agent is an agent that runs in a node's network namespace.
+type Agent struct {
+	Node   string
+	http   *http.Client
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error
+
+	mu     sync.Mutex
+	events []ledger.Event
+	grown  chan struct{}
+}
+
+// Start starts the agent and returns when it is ready. Its log goes to log.
+func Start(ctx context.Context, c *testbed.Cluster, binary, node string, log io.Writer, args ...string) (*Agent, error) {
+	a := &Agent{Node: node, exited: make(chan struct{}), grown: make(chan struct{}),
+		http: &http.Client{Transport: &http.Transport{DialContext: c.Dialer(node)}}}
+	args = append([]string{"agent", "--node-name", node, "--kubeconfig", c.NodeKubeconfig, "--list-jitter", "0"}, args...)
+	a.cmd = c.Command(node, binary, args...)
+	a.cmd.Stdout, a.cmd.Stderr = log, log
+	// The agent ends with whoever started it, even if that is killed.
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := a.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the agent on %s: %w", node, err)
+	}
+	go func() { a.err = a.cmd.Wait(); close(a.exited) }()
+	if err := a.waitReady(ctx); err != nil {
+		a.Stop() //nolint:errcheck // the first error is the one to tell
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Agent) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	var why string
+	for {
+		body, err := a.Get(ctx, "http://127.0.0.1:9747/readyz")
+		if err == nil {
+			return nil
+		}
+		why = fmt.Sprint(err, body)
+		select {
+		case <-a.exited:
+			return fmt.Errorf("the agent on %s exited: %w", a.Node, a.err)
+		case <-ctx.Done():
+			return fmt.Errorf("the agent on %s is not ready: %s", a.Node, why)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Get fetches a page of the agent from inside its node.
+func (a *Agent) Get(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	return string(body), err
+}
+
+// Metrics is the agent's exposition.
+func (a *Agent) Metrics(ctx context.Context) (string, error) {
+	return a.Get(ctx, "http://127.0.0.1:9747/metrics")
+}
+
+// Follow collects the agent's events until ctx ends or the agent stops.
+func (a *Agent) Follow(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9748/v1/events?follow=1", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var e ledger.Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("event line of %s: %w: %s", a.Node, err, lines.Bytes())
+		}
+		a.mu.Lock()
+		a.events = append(a.events, e)
+		close(a.grown)
+		a.grown = make(chan struct{})
+		a.mu.Unlock()
+	}
+	if err := lines.Err(); err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("events of %s: %w", a.Node, err)
+	}
+	return nil
+}
+
+// Await returns the first event for which f is true, waiting for it until ctx ends.
+func (a *Agent) Await(ctx context.Context, f func(ledger.Event) bool) (ledger.Event, error) {
+	n := 0
+	for {
+		a.mu.Lock()
+		for ; n < len(a.events); n++ {
+			if f(a.events[n]) {
+				e := a.events[n]
+				a.mu.Unlock()
+				return e, nil
+			}
+		}
+		grown := a.grown
+		a.mu.Unlock()
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return ledger.Event{}, fmt.Errorf("no such event on %s among %d: %w", a.Node, n, ctx.Err())
+		}
+	}
+}
+
+// Events returns what was said so far.
+func (a *Agent) Events() []ledger.Event {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]ledger.Event(nil), a.events...)
+}
+
+// Pid of the agent.
+func (a *Agent) Pid() int { return a.cmd.Process.Pid }
+
+// Stop ends the agent with SIGTERM and returns what it exited with.
+func (a *Agent) Stop() error {
+	a.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have exited
+	select {
+	case <-a.exited:
+		return a.err
+	case <-time.After(20 * time.Second):
+		a.cmd.Process.Kill() //nolint:errcheck // see above
+		<-a.exited
+		return fmt.Errorf("the agent on %s did not stop within 20 s of SIGTERM", a.Node)
+	}
+}
+
+// Kill ends the agent with SIGKILL.
+func (a *Agent) Kill() {
+	a.cmd.Process.Kill() //nolint:errcheck // it may have exited
+	<-a.exited
+}
