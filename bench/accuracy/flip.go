@@ -125,7 +125,7 @@ func (b *bench) begin(ctx context.Context, binary string, log io.Writer, fronten
 	go func() { followed <- agent.Follow(follow) }()
 	stop := make(chan struct{})
 	knocked := make(chan error, 1)
-	b.agent, b.knocker = agent, newKnocker(frontend)
+	b.agent, b.knocker = agent, newKnocker(frontend, b.knocker)
 	go func() { knocked <- b.knocker.run(b.cluster, b.node.Name, stop) }()
 	return func() error {
 		close(stop)
@@ -149,6 +149,8 @@ func (b *bench) bothAnswer(ctx context.Context) error {
 			if c.server != "" {
 				seen[c.server] = true
 			}
+		case <-b.knocker.ended:
+			return errors.New("the client gave up")
 		case <-ctx.Done():
 			return fmt.Errorf("only %d of 2 servers answer: %w", len(seen), ctx.Err())
 		}

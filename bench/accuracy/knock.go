@@ -29,6 +29,7 @@ type knocker struct {
 	source   netip.AddrPort
 	on       atomic.Bool
 	log      chan conn
+	ended    chan struct{} // closed when run returns
 	refused  atomic.Int64
 }
 
@@ -36,17 +37,24 @@ type knocker struct {
 // that there are ports enough and kube-proxy does not masquerade them.
 var sources = netip.MustParsePrefix("10.244.240.0/20")
 
-// portsPerSource leaves out what the kernel gives to others.
-const firstPort, lastPort = 10000, 60000
+// The kubelet and kube-proxy listen below, on every address.
+const firstPort, lastPort = 20000, 60000
 
-func newKnocker(frontend netip.AddrPort) *knocker {
-	return &knocker{frontend: frontend, log: make(chan conn, 1<<20),
+// newKnocker goes on with the sources where an earlier one stopped.
+func newKnocker(frontend netip.AddrPort, after *knocker) *knocker {
+	k := &knocker{frontend: frontend, log: make(chan conn, 1<<20), ended: make(chan struct{}),
 		source: netip.AddrPortFrom(sources.Addr().Next(), firstPort)}
+	if after != nil {
+		k.source = after.source
+	}
+	return k
 }
 
 // run knocks whenever it is switched on, until stop is closed.
 func (k *knocker) run(c *testbed.Cluster, node string, stop <-chan struct{}) error {
+	defer close(k.ended)
 	return c.RunIn(node, func() error {
+		yield()
 		for {
 			select {
 			case <-stop:
@@ -69,6 +77,10 @@ func (k *knocker) run(c *testbed.Cluster, node string, stop <-chan struct{}) err
 		}
 	})
 }
+
+// yield makes the calling thread give way to kube-proxy and the agent: clients that knock without a pause
+// would otherwise starve what they are to measure, which no node's clients do.
+func yield() { unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) }
 
 // next is the next source that was never used in this run.
 func (k *knocker) next() {
@@ -121,6 +133,7 @@ func serve(c *testbed.Cluster, node string, addr netip.AddrPort, name string, st
 	ready = make(chan error, 1)
 	go func() {
 		err := c.RunIn(node, func() error {
+			yield()
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			if err != nil {
 				return err

@@ -75,7 +75,7 @@ func run(ctx context.Context, o options) (err error) {
 		return render(o.out)
 	}
 	spec := testbed.Spec{Name: "lastcall-accuracy", Version: o.version,
-		KubeProxyArgs: []string{"--iptables-min-sync-period=" + o.minSync.String()}} // every mode reads this one
+		KubeProxy: []string{"nftables.minSyncPeriod=" + o.minSync.String(), "iptables.minSyncPeriod=" + o.minSync.String()}}
 	for _, m := range o.modes {
 		spec.Nodes = append(spec.Nodes, testbed.NodeSpec{Mode: m})
 	}
@@ -98,6 +98,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	r := newResults(o)
+	last := map[string]*knocker{}
 	for i, n := range o.services {
 		if err := c.Load(ctx, testbed.LoadSpec{Services: n, Endpoints: 10}, os.Stderr); err != nil {
 			return err
@@ -110,7 +111,7 @@ func run(ctx context.Context, o options) (err error) {
 			if err != nil {
 				return err
 			}
-			b := &bench{options: o, cluster: c, node: node, services: n}
+			b := &bench{options: o, cluster: c, node: node, services: n, knocker: last[node.Name]}
 			fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals\n", node.Mode, n, o.removals)
 			figures, err := b.flips(ctx, binary, log)
 			if err == nil {
@@ -122,6 +123,7 @@ func run(ctx context.Context, o options) (err error) {
 					}
 				}
 			}
+			last[node.Name] = b.knocker
 			log.Close()
 			if err != nil {
 				text, _ := os.ReadFile(log.Name())

@@ -54,6 +54,10 @@ func (b *bench) realPods(ctx context.Context, binary string, log io.Writer) (f f
 		if err := b.bothAnswer(ctx); err != nil {
 			return f, err
 		}
+		// kube-proxy counts the young pod at the end of the sync that made it reachable.
+		if err := sleep(ctx, time.Second); err != nil {
+			return f, err
+		}
 		before, err := today.networkProgrammingCount(ctx)
 		if err != nil {
 			return f, err

@@ -139,11 +139,8 @@ func (t *today) count(ctx context.Context, metric string) (n uint64, err error) 
 	if err != nil {
 		return 0, fmt.Errorf("kube-proxy's metrics: %w", err)
 	}
-	f := families[metric]
-	if f == nil {
-		return 0, fmt.Errorf("kube-proxy has no metric %s", metric)
-	}
-	for _, m := range f.Metric {
+	// A histogram without samples may not be exposed at all.
+	for _, m := range families[metric].GetMetric() {
 		n += m.GetHistogram().GetSampleCount()
 	}
 	return n, nil

@@ -54,8 +54,6 @@ func Start(ctx context.Context, c *testbed.Cluster, binary, node string, log io.
 	args = append([]string{"agent", "--node-name", node, "--kubeconfig", c.NodeKubeconfig, "--list-jitter", "0"}, args...)
 	a.cmd = c.Command(node, binary, args...)
 	a.cmd.Stdout, a.cmd.Stderr = log, log
-	// The agent ends with whoever started it, even if that is killed.
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := a.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the agent on %s: %w", node, err)
 	}

@@ -1,0 +1,383 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/lastcall-k8s/lastcall/internal/testbed"
+)
+
+const namespace = "lastcall-demo"
+
+//go:embed objects.yaml
+var objectsYAML string
+
+// cluster is where the demo runs.
+type cluster struct {
+	config   *rest.Config
+	client   kubernetes.Interface
+	images   *strings.Replacer
+	oneClock bool   // all nodes share this machine's clock
+	further  string // how to look further and how to stop
+	nodes    int
+}
+
+// programs are the demo's images, by their placeholder in objects.yaml.
+var programs = []struct{ placeholder, tag, pkg string }{
+	{"AGENT_IMAGE", "agent", "./cmd/lastcall"},
+	{"KNOCK_IMAGE", "knock", "./bench/demo/knock"},
+	{"SERVER_IMAGE", "server", "./internal/testbed/server"},
+}
+
+// buildImages makes an image of each program and hands it to deliver.
+func buildImages(ctx context.Context, repository string, deliver func(testbed.Image) error) (replace []string, err error) {
+	dir, err := os.MkdirTemp("", "lastcall-demo-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	for _, p := range programs {
+		begun := time.Now()
+		binary := filepath.Join(dir, "lastcall-"+p.tag)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, p.pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s: %w\n%s", p.pkg, err, out)
+		}
+		ref := repository + ":" + p.tag
+		image, err := testbed.ImageFromBinary(ref, binary)
+		if err != nil {
+			return nil, err
+		}
+		if err := deliver(image); err != nil {
+			return nil, err
+		}
+		progress("%s built and on the nodes (%.1f s)", ref, time.Since(begun).Seconds())
+		replace = append(replace, p.placeholder, ref)
+	}
+	return replace, nil
+}
+
+func onTestbed(ctx context.Context) (*cluster, error) {
+	c, err := testbed.Up(ctx, testbed.Spec{}, os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	replace, err := buildImages(ctx, "testbed.local/lastcall-demo", func(i testbed.Image) error { return c.LoadImage(ctx, i) })
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{config: c.RESTConfig(), client: c.Client(), oneClock: true, nodes: len(c.Nodes), further: furtherTestbed(c),
+		images: strings.NewReplacer(append(replace, "PULL_POLICY", "Never")...)}, nil
+}
+
+func onYours(ctx context.Context, o options) (*cluster, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig %s: %w", o.kubeconfig, err)
+	}
+	config.QPS = 50
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster of %s: %w", o.kubeconfig, err)
+	}
+	var replace []string
+	policy := "IfNotPresent"
+	if o.present {
+		for _, p := range programs {
+			replace = append(replace, p.placeholder, o.image+":"+p.tag)
+		}
+	} else {
+		policy = "Always" // the tags are the same in every run
+		replace, err = buildImages(ctx, o.image, func(i testbed.Image) error { return i.Push(ctx) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &cluster{config: config, client: client, nodes: len(nodes.Items),
+		images: strings.NewReplacer(append(replace, "PULL_POLICY", policy)...)}, nil
+}
+
+// create applies objects.yaml and waits until everything in it runs.
+func (c *cluster) create(ctx context.Context) error {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	var later []unstructured.Unstructured
+	err := c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
+		if u.GetName() == "clients" {
+			later = append(later, u) // needs the Service's address
+			return nil
+		}
+		return apply(ctx, r, u)
+	})
+	if err != nil {
+		return err
+	}
+	shop, err := c.client.CoreV1().Services(namespace).Get(ctx, "shop", metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	address := fmt.Sprintf("%s:%d", shop.Spec.ClusterIP, shop.Spec.Ports[0].Port)
+	if strings.Contains(shop.Spec.ClusterIP, ":") {
+		address = fmt.Sprintf("[%s]:%d", shop.Spec.ClusterIP, shop.Spec.Ports[0].Port)
+	}
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	c.images = strings.NewReplacer("SHOP", address)
+	for _, u := range later {
+		text, err := u.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		if err := u.UnmarshalJSON([]byte(c.images.Replace(string(text)))); err != nil {
+			return err
+		}
+		if err := c.with(u, func(r dynamic.ResourceInterface) error { return apply(ctx, r, u) }); err != nil {
+			return err
+		}
+	}
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	progress("agents, clients and the shop run on %d nodes (%.1f s)", c.nodes, time.Since(begun).Seconds())
+	return nil
+}
+
+func apply(ctx context.Context, r dynamic.ResourceInterface, u unstructured.Unstructured) error {
+	_, err := r.Apply(ctx, u.GetName(), &u, metav1.ApplyOptions{FieldManager: "lastcall-demo", Force: true})
+	if err != nil {
+		return fmt.Errorf("create %s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	return nil
+}
+
+// each calls f for every object of objects.yaml.
+func (c *cluster) each(f func(unstructured.Unstructured, dynamic.ResourceInterface) error) error {
+	docs := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(c.images.Replace(objectsYAML))))
+	for {
+		doc, err := docs.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var u unstructured.Unstructured
+		text, err := yaml.ToJSON(doc)
+		if err != nil {
+			return err
+		}
+		if err := u.UnmarshalJSON(text); err != nil {
+			return fmt.Errorf("objects.yaml: %w", err)
+		}
+		if err := c.with(u, func(r dynamic.ResourceInterface) error { return f(u, r) }); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *cluster) with(u unstructured.Unstructured, f func(dynamic.ResourceInterface) error) error {
+	client, err := dynamic.NewForConfig(c.config)
+	if err != nil {
+		return err
+	}
+	gvk := u.GroupVersionKind()
+	mapping, err := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.client.Discovery())).RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		return err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
+		return f(client.Resource(mapping.Resource))
+	}
+	return f(client.Resource(mapping.Resource).Namespace(u.GetNamespace()))
+}
+
+// ready waits until every Deployment and DaemonSet of the demo is up to date and ready.
+func (c *cluster) ready(ctx context.Context) error {
+	for {
+		why, err := c.notReady(ctx)
+		if err == nil && why == "" {
+			return nil
+		}
+		if err != nil {
+			why = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s; look at: kubectl -n %s get pods,events: %w", why, namespace, ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (c *cluster) notReady(ctx context.Context) (string, error) {
+	sets, err := c.client.AppsV1().DaemonSets(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	for _, d := range sets.Items {
+		s := d.Status
+		if s.ObservedGeneration < d.Generation || s.DesiredNumberScheduled == 0 || s.NumberReady < s.DesiredNumberScheduled || s.UpdatedNumberScheduled < s.DesiredNumberScheduled {
+			return fmt.Sprintf("%s: %d of %d ready", d.Name, s.NumberReady, s.DesiredNumberScheduled), nil
+		}
+	}
+	deployments, err := c.client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	for _, d := range deployments.Items {
+		s := d.Status
+		if s.ObservedGeneration < d.Generation || s.UpdatedReplicas < *d.Spec.Replicas || s.AvailableReplicas < *d.Spec.Replicas || s.Replicas > s.UpdatedReplicas {
+			return fmt.Sprintf("%s: %d of %d available", d.Name, s.AvailableReplicas, *d.Spec.Replicas), nil
+		}
+	}
+	return "", nil
+}
+
+// restart does what `kubectl rollout restart` does, and waits until the old pods are gone.
+func (c *cluster) restart(ctx context.Context) error {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	old, err := c.shopPods(ctx)
+	if err != nil {
+		return err
+	}
+	progress("restarting the shop while %d clients connect", c.nodes)
+	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339))
+	if _, err := c.client.AppsV1().Deployments(namespace).Patch(ctx, "shop", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("restart the shop: %w", err)
+	}
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	for {
+		now, err := c.shopPods(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(now, func(uid types.UID) bool { return slices.Contains(old, uid) }) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("old pods are still there: %w", ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	progress("restarted (%.1f s)", time.Since(begun).Seconds())
+	return nil
+}
+
+func (c *cluster) shopPods(ctx context.Context) (uids []types.UID, err error) {
+	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=shop"})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pods.Items {
+		uids = append(uids, p.UID)
+	}
+	return uids, nil
+}
+
+// tally sums what the clients of one node saw.
+type tally struct {
+	started int
+	failed  map[string]int
+}
+
+// tallies reads the clients' own account, by node.
+func (c *cluster) tallies(ctx context.Context, since time.Time) (map[string]tally, error) {
+	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=clients"})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]tally{}
+	for _, p := range pods.Items {
+		log, err := c.client.CoreV1().Pods(namespace).GetLogs(p.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read what the client on %s saw: %w", p.Spec.NodeName, err)
+		}
+		t := tally{failed: map[string]int{}}
+		for line := range bytes.Lines(log) {
+			var l struct {
+				At      time.Time
+				Started int
+				Failed  map[string]int
+			}
+			if json.Unmarshal(line, &l) != nil || l.At.Before(since.Add(-time.Second)) {
+				continue
+			}
+			t.started += l.Started
+			for kind, n := range l.Failed {
+				t.failed[kind] += n
+			}
+		}
+		out[p.Spec.NodeName] = t
+	}
+	return out, nil
+}
+
+// remove deletes everything that create made.
+func (c *cluster) remove(ctx context.Context) error {
+	var errs []error
+	err := c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
+		if u.GetKind() == "Namespace" || u.GetNamespace() == "" {
+			if err := r.Delete(ctx, u.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+				errs = append(errs, err)
+			}
+		}
+		return nil
+	})
+	for err == nil {
+		_, gone := c.client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(gone) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			err = fmt.Errorf("namespace %s is still there: %w", namespace, ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	if err = errors.Join(append(errs, err)...); err == nil {
+		progress("removed what the demo had created in the cluster")
+	}
+	return err
+}
+
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -1,0 +1,98 @@
+// Command knock is the demo's client: it requests a page over a new connection each time, at a fixed rate, and
+// says what failed.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Tally is one line of output: what happened to the requests that were started in one second.
+type Tally struct {
+	At      time.Time      `json:"at"`
+	Started int            `json:"started"`
+	Failed  map[string]int `json:"failed,omitempty"` // by kind: refused, reset, timeout, other
+}
+
+func main() {
+	rate := flag.Int("rate", 100, "requests per second")
+	duration := flag.Duration("for", 15*time.Minute, "stop after this time")
+	flag.Parse()
+	if flag.NArg() != 1 || *rate < 1 || *rate > 10_000 {
+		fmt.Fprintln(os.Stderr, "usage: knock [--rate=100] [--for=15m] HOST:PORT")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *duration)
+	defer cancel()
+
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	var mu sync.Mutex
+	var pending sync.WaitGroup
+	now := Tally{At: time.Now(), Failed: map[string]int{}}
+	tick := time.NewTicker(time.Second / time.Duration(*rate))
+	defer tick.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	say := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		json.NewEncoder(os.Stdout).Encode(now)
+		now = Tally{At: time.Now(), Failed: map[string]int{}}
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-second.C:
+			say()
+		case <-tick.C:
+			pending.Add(1)
+			mu.Lock()
+			now.Started++
+			mu.Unlock()
+			go func() {
+				defer pending.Done()
+				if kind := request(client, "http://"+flag.Arg(0)+"/"); kind != "" {
+					mu.Lock()
+					now.Failed[kind]++
+					mu.Unlock()
+				}
+			}()
+		}
+	}
+	pending.Wait()
+	say()
+}
+
+// request returns how a request failed, "" if it did not.
+func request(c *http.Client, url string) string {
+	resp, err := c.Get(url)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	var timeout net.Error
+	switch {
+	case err == nil && resp.StatusCode == http.StatusOK:
+		return ""
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
+		return "reset"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	}
+	return "other"
+}
