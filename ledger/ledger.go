@@ -31,6 +31,7 @@ type Ledger struct {
 	mu   sync.Mutex
 	open map[Key]*entry
 	pods map[string]*Open // by UID, while the pod has open removals
+	seen map[Family]bool  // families that had a removal
 }
 
 // entry is one open removal.
@@ -55,7 +56,7 @@ func New(cfg Config) *Ledger {
 	if cfg.MaxOpen == 0 {
 		cfg.MaxOpen = 50_000
 	}
-	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*Open{}}
+	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*Open{}, seen: map[Family]bool{}}
 	cfg.Metrics.watch(l)
 	return l
 }
@@ -91,7 +92,18 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 	return watch, forget
 }
 
-func (l *Ledger) measured(p Path) bool { return slices.Contains(l.cfg.Families, p.Family()) }
+// measured reports whether the path has a place here, and starts the series of its family.
+func (l *Ledger) measured(p Path) bool {
+	f := p.Family()
+	if !slices.Contains(l.cfg.Families, f) {
+		return false
+	}
+	if !l.seen[f] {
+		l.seen[f] = true
+		l.cfg.Metrics.opened(f)
+	}
+	return true
+}
 
 // left opens a pending removal, or turns a retained one into a pending one.
 // It reports whether the probe must watch it.
@@ -101,10 +113,7 @@ func (l *Ledger) left(b *batch, r Removal, at time.Time) bool {
 		return false // its outcome stands; the probe still watches it
 	}
 	if e == nil {
-		if len(l.open) >= l.cfg.MaxOpen {
-			// Memory is bounded; what does not fit is said, not dropped.
-			l.cfg.Metrics.Lost("capacity", 1)
-			l.count(b, r.Key, Gap, at)
+		if l.full(b, r.Key, at) {
 			return false
 		}
 		e = &entry{}
@@ -118,9 +127,20 @@ func (l *Ledger) left(b *batch, r Removal, at time.Time) bool {
 	return true
 }
 
+// full ends a new removal as gap if there is no room for it: memory is bounded, and what does not fit is
+// said, not dropped.
+func (l *Ledger) full(b *batch, k Key, at time.Time) bool {
+	if len(l.open) < l.cfg.MaxOpen {
+		return false
+	}
+	l.cfg.Metrics.Lost("capacity", 1)
+	l.count(b, k, Gap, at)
+	return true
+}
+
 // retain opens a removal in the retained state: it is expected here although its pod leaves.
 func (l *Ledger) retain(b *batch, r Removal, at time.Time) {
-	if _, ok := l.open[r.Key]; ok || len(l.open) >= l.cfg.MaxOpen {
+	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, at) {
 		return
 	}
 	l.open[r.Key] = &entry{Removal: r, state: retained}
@@ -238,8 +258,9 @@ func (l *Ledger) counts() map[string]Open {
 	return m
 }
 
-// pendingByFamily is how many removals of a family are pending and since when the oldest is.
-func (l *Ledger) pendingByFamily(f Family) (n int, oldest time.Time) {
+// pendingByFamily is how many removals of a family are pending, since when the oldest is still routed,
+// and whether there ever was one.
+func (l *Ledger) pendingByFamily(f Family) (n int, oldest time.Time, ever bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for k, e := range l.open {
@@ -253,7 +274,7 @@ func (l *Ledger) pendingByFamily(f Family) (n int, oldest time.Time) {
 			oldest = seen
 		}
 	}
-	return n, oldest
+	return n, oldest, l.seen[f]
 }
 
 // close takes an entry out of the books.

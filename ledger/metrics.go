@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,13 +93,14 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-// Dataplane says which dataplane was found for a family, and starts its series if it is measured.
+// Dataplane says which dataplane was found for a family.
 func (m *Metrics) Dataplane(f Family, measured bool) {
-	if !measured {
-		m.dataplane.WithLabelValues(m.backend, string(f), "false").Set(1)
-		return
-	}
-	m.dataplane.WithLabelValues(m.backend, string(f), "true").Set(1)
+	m.dataplane.WithLabelValues(m.backend, string(f), strconv.FormatBool(measured)).Set(1)
+}
+
+// opened starts a family's series with its first removal, before any of them counts: kube-proxy programs
+// both families everywhere, most clusters use one.
+func (m *Metrics) opened(f Family) {
 	m.program.WithLabelValues(m.place, m.backend, string(f))
 	for _, o := range Outcomes {
 		m.outcomes.WithLabelValues(m.place, string(f), string(o))
@@ -173,8 +175,11 @@ type openCollector struct {
 func (c *openCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.pending; ch <- c.oldest }
 
 func (c *openCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, f := range c.l.cfg.Families {
-		n, oldest := c.l.pendingByFamily(f)
+	for _, f := range []Family{IPv4, IPv6} {
+		n, oldest, ever := c.l.pendingByFamily(f)
+		if !ever {
+			continue
+		}
 		ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(n), c.place, string(f))
 		if !oldest.IsZero() {
 			ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue,
