@@ -11,13 +11,12 @@ import (
 	"os"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/lastcall-k8s/lastcall/internal/handmade"
 	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
+	"github.com/lastcall-k8s/lastcall/internal/scrape"
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
@@ -35,7 +34,7 @@ type bench struct {
 
 const (
 	namespace = "accuracy"
-	port      = 8081
+	port      = handmade.Port
 	// settle is how long the clients go on after the agent said that a removal landed.
 	settle = 40 * time.Millisecond
 )
@@ -46,7 +45,7 @@ var servers = []netip.Addr{netip.MustParseAddr("10.251.0.1"), netip.MustParseAdd
 // flips removes one of two long-lived servers from a hand-made slice, again and again.
 func (b *bench) flips(ctx context.Context, binary string, log io.Writer) (f figures, err error) {
 	name := "flip-" + b.node.Name
-	service, err := b.service(ctx, name, nil)
+	service, err := handmade.Service(ctx, b.cluster.Client(), namespace, name, nil)
 	if err != nil {
 		return f, err
 	}
@@ -60,11 +59,11 @@ func (b *bench) flips(ctx context.Context, binary string, log io.Writer) (f figu
 			return f, err
 		}
 	}
-	slices := b.cluster.Client().DiscoveryV1().EndpointSlices(namespace)
-	slice := handMade(name)
-	if _, err := slices.Create(ctx, slice, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	slice, err := handmade.Slice(ctx, b.cluster.Client(), namespace, name)
+	if err != nil {
 		return f, err
 	}
+	slices := b.cluster.Client().DiscoveryV1().EndpointSlices(namespace)
 	done, err := b.begin(ctx, binary, log, service)
 	if err != nil {
 		return f, err
@@ -78,7 +77,7 @@ func (b *bench) flips(ctx context.Context, binary string, log io.Writer) (f figu
 	for i := range b.removals {
 		gone := i % 2
 		uids := []string{fmt.Sprintf("%s-%d-0", name, i), fmt.Sprintf("%s-%d-1", name, i)}
-		slice.Endpoints = []discoveryv1.Endpoint{endpoint(servers[0], uids[0]), endpoint(servers[1], uids[1])}
+		slice.Endpoints = []discoveryv1.Endpoint{handmade.Endpoint(servers[0], uids[0]), handmade.Endpoint(servers[1], uids[1])}
 		if _, err := slices.Update(ctx, slice, metav1.UpdateOptions{}); err != nil {
 			return f, fmt.Errorf("put both endpoints back: %w", err)
 		}
@@ -86,9 +85,7 @@ func (b *bench) flips(ctx context.Context, binary string, log io.Writer) (f figu
 			return f, err
 		}
 		s, err := b.remove(ctx, uids[gone], fmt.Sprint(gone), func() error {
-			t := true
-			no := false
-			slice.Endpoints[gone].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &t, Terminating: &t}
+			slice.Endpoints[gone].Conditions = handmade.Terminating()
 			_, err := slices.Update(ctx, slice, metav1.UpdateOptions{})
 			return err
 		})
@@ -111,7 +108,9 @@ func (b *bench) flips(ctx context.Context, binary string, log io.Writer) (f figu
 
 // kubeProxySamples is how many samples kube-proxy's own latency metric has.
 func (b *bench) kubeProxySamples(ctx context.Context) (uint64, error) {
-	return (&today{cluster: b.cluster, node: b.node}).networkProgrammingCount(ctx)
+	families, err := scrape.Families(ctx, b.cluster, b.node.Name, scrape.KubeProxy)
+	n, _ := scrape.Histogram(families["kubeproxy_network_programming_duration_seconds"])
+	return n, err
 }
 
 // begin starts the agent and the clients; the returned func ends both.
@@ -234,44 +233,6 @@ func tighten(e ledger.Event, t0 time.Time) ledger.Interval {
 		i.Lo = t0
 	}
 	return i
-}
-
-// service makes a Service with a TCP port and returns its frontend.
-func (b *bench) service(ctx context.Context, name string, selector map[string]string) (netip.AddrPort, error) {
-	client := b.cluster.Client().CoreV1()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	if _, err := client.Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return netip.AddrPort{}, err
-	}
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: corev1.ServiceSpec{Selector: selector, Ports: []corev1.ServicePort{{Name: "tcp", Port: port}}}}
-	made, err := client.Services(namespace).Create(ctx, s, metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) {
-		made, err = client.Services(namespace).Get(ctx, name, metav1.GetOptions{})
-	}
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	addr, err := netip.ParseAddr(made.Spec.ClusterIP)
-	return netip.AddrPortFrom(addr, port), err
-}
-
-func handMade(service string) *discoveryv1.EndpointSlice {
-	name, number := "tcp", int32(port)
-	tcp := corev1.ProtocolTCP
-	return &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Name: service, Labels: map[string]string{
-			discoveryv1.LabelServiceName: service, discoveryv1.LabelManagedBy: "lastcall-accuracy"}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &tcp}},
-	}
-}
-
-func endpoint(a netip.Addr, uid string) discoveryv1.Endpoint {
-	yes := true
-	return discoveryv1.Endpoint{Addresses: []string{a.String()},
-		Conditions: discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes},
-		TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: uid, UID: types.UID(uid)}}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

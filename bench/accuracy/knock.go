@@ -190,4 +190,3 @@ func prepare(c *testbed.Cluster, node string, servers ...netip.Addr) error {
 	}
 	return nil
 }
-

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
+	"github.com/lastcall-k8s/lastcall/internal/scrape"
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
@@ -104,7 +105,7 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 		for _, node := range c.Nodes {
-			if err := awaitQuiet(ctx, c, node); err != nil {
+			if err := scrape.Quiet(ctx, c, node.Name); err != nil {
 				return err
 			}
 			log, err := os.Create(filepath.Join(dir, node.Name+".log"))

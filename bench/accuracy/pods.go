@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/lastcall-k8s/lastcall/internal/handmade"
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
@@ -25,7 +26,7 @@ const preStop = 4 * time.Second
 func (b *bench) realPods(ctx context.Context, binary string, log io.Writer) (f figures, err error) {
 	name := "pods-" + b.node.Name
 	selector := map[string]string{"app": name}
-	service, err := b.service(ctx, name, selector)
+	service, err := handmade.Service(ctx, b.cluster.Client(), namespace, name, selector)
 	if err != nil {
 		return f, err
 	}
@@ -58,7 +59,7 @@ func (b *bench) realPods(ctx context.Context, binary string, log io.Writer) (f f
 		if err := sleep(ctx, time.Second); err != nil {
 			return f, err
 		}
-		before, err := today.networkProgrammingCount(ctx)
+		before, err := b.kubeProxySamples(ctx)
 		if err != nil {
 			return f, err
 		}
@@ -68,7 +69,7 @@ func (b *bench) realPods(ctx context.Context, binary string, log io.Writer) (f f
 		if err != nil {
 			return f, fmt.Errorf("removal of pod %s: %w", old.Name, err)
 		}
-		after, err := today.networkProgrammingCount(ctx)
+		after, err := b.kubeProxySamples(ctx)
 		if err != nil {
 			return f, err
 		}
@@ -120,25 +121,4 @@ func (b *bench) pod(ctx context.Context, app string, n int) (*corev1.Pod, error)
 		}
 	}
 	return nil, fmt.Errorf("pod %s is not ready: %w", made.Name, ctx.Err())
-}
-
-// awaitQuiet returns when kube-proxy has programmed the load: it has not synced for two seconds.
-func awaitQuiet(ctx context.Context, c *testbed.Cluster, node testbed.Node) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	t := &today{cluster: c, node: node}
-	last, since := uint64(0), time.Now()
-	for time.Since(since) < 2*time.Second {
-		now, err := t.syncs(ctx)
-		if err != nil {
-			return err
-		}
-		if now != last {
-			last, since = now, time.Now()
-		}
-		if err := sleep(ctx, 200*time.Millisecond); err != nil {
-			return fmt.Errorf("kube-proxy on %s goes on syncing: %w", node.Name, err)
-		}
-	}
-	return nil
 }

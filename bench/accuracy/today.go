@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -14,14 +12,11 @@ import (
 	"time"
 
 	"github.com/coreos/go-iptables/iptables"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
-// today is what a user has without lastcall, in the same run: the rules listed once a second, and
-// kube-proxy's own latency metric.
+// today is what a user has without lastcall, in the same run: the rules listed once a second.
 type today struct {
 	cluster *testbed.Cluster
 	node    testbed.Node
@@ -110,38 +105,4 @@ func (t *today) goneAfter(removed time.Time, endpoint netip.Addr) time.Time {
 		}
 	}
 	return time.Time{}
-}
-
-// networkProgrammingCount is how many samples kube-proxy's own metric has.
-func (t *today) networkProgrammingCount(ctx context.Context) (uint64, error) {
-	return t.count(ctx, "kubeproxy_network_programming_duration_seconds")
-}
-
-// syncs is how often kube-proxy has synced its rules.
-func (t *today) syncs(ctx context.Context) (uint64, error) {
-	return t.count(ctx, "kubeproxy_sync_proxy_rules_duration_seconds")
-}
-
-// count is the number of samples in one of kube-proxy's histograms, over all label sets.
-func (t *today) count(ctx context.Context, metric string) (n uint64, err error) {
-	client := &http.Client{Transport: &http.Transport{DialContext: t.cluster.Dialer(t.node.Name), DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:10249/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("kube-proxy's metrics: %w", err)
-	}
-	defer resp.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return 0, fmt.Errorf("kube-proxy's metrics: %w", err)
-	}
-	// A histogram without samples may not be exposed at all.
-	for _, m := range families[metric].GetMetric() {
-		n += m.GetHistogram().GetSampleCount()
-	}
-	return n, nil
 }

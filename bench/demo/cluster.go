@@ -42,12 +42,11 @@ var objectsYAML string
 
 // cluster is where the demo runs.
 type cluster struct {
-	config   *rest.Config
-	client   kubernetes.Interface
-	images   *strings.Replacer
-	oneClock bool   // all nodes share this machine's clock
-	further  string // how to look further and how to stop
-	nodes    int
+	config  *rest.Config
+	client  kubernetes.Interface
+	images  *strings.Replacer
+	testbed *testbed.Cluster // nil: a cluster of yours
+	nodes   int
 }
 
 // programs are the demo's images, by their placeholder in objects.yaml.
@@ -95,7 +94,7 @@ func onTestbed(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{config: c.RESTConfig(), client: c.Client(), oneClock: true, nodes: len(c.Nodes), further: furtherTestbed(c),
+	return &cluster{config: c.RESTConfig(), client: c.Client(), testbed: c, nodes: len(c.Nodes),
 		images: strings.NewReplacer(append(replace, "PULL_POLICY", "Never")...)}, nil
 }
 
@@ -354,8 +353,12 @@ func (c *cluster) tallies(ctx context.Context, since time.Time) (map[string]tall
 
 // remove deletes everything that create made.
 func (c *cluster) remove(ctx context.Context) error {
+	_, err := c.client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
 	var errs []error
-	err := c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
+	err = c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
 		if u.GetKind() == "Namespace" || u.GetNamespace() == "" {
 			if err := r.Delete(ctx, u.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 				errs = append(errs, err)

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -30,7 +29,7 @@ func main() {
 	flag.StringVar(&o.kubeconfig, "kubeconfig", o.kubeconfig, "a cluster of yours; without it a testbed is brought up on this machine (default $KUBECONFIG)")
 	flag.StringVar(&o.image, "image", o.image, "for a cluster of yours: a repository you may push to and its nodes pull from, like registry.example/me/lastcall-demo (default $IMAGE)")
 	flag.BoolVar(&o.present, "image-present", false, "the images are on the nodes already: do not push")
-	flag.BoolVar(&o.keep, "keep", false, "leave what was created in place")
+	flag.BoolVar(&o.keep, "keep", false, "leave what was created in a cluster of yours in place")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -46,7 +45,9 @@ const introTestbed = `This demo, as root:
   2. runs the lastcall agent on every node, and a Deployment of three replicas without preStop
   3. connects to its ClusterIP from every node, 100 times a second, while the Deployment is restarted
   4. says when each node's kernel let go of each pod, and how many connections failed
-Everything stays inside those namespaces, and on loopback. The cluster goes on running for you to look at.
+Everything stays inside those namespaces, and on loopback. The cluster, the agents and the shop go on running
+for you to look at; "go run ./bench/testbed down" ends all of it.
+
 `
 
 const introCluster = `This demo, in the cluster of %s:
@@ -73,7 +74,12 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	if !o.keep {
+	if cl.testbed != nil {
+		// What an earlier demo left running would be measured with its old binaries.
+		if err := cl.remove(ctx); err != nil {
+			return err
+		}
+	} else if !o.keep {
 		defer func() {
 			end, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
@@ -100,24 +106,24 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	report(os.Stdout, departures, agents.nodes, tallies, cl.oneClock)
-	fmt.Print(cl.further)
+	report(os.Stdout, departures, agents.nodes, tallies, cl.testbed != nil)
+	if cl.testbed != nil {
+		fmt.Print(further(cl.testbed))
+	}
 	return nil
 }
 
-// furtherTestbed says how to look further and how to stop.
-func furtherTestbed(c *testbed.Cluster) string {
+// further says how to look further and how to stop.
+func further(c *testbed.Cluster) string {
 	node := c.Nodes[0].Name
-	var b strings.Builder
-	fmt.Fprintf(&b, `
+	return fmt.Sprintf(`
 Look further:
   export KUBECONFIG=%s
-  kubectl get nodes -o wide
-  go run ./bench/demo -keep -kubeconfig "" # again, and leave the agents running; then, on a node:
-  go run ./bench/testbed exec %s -- curl -s localhost:9747/metrics | grep ^lastcall_
-  go run ./bench/testbed exec %s -- curl -s 'localhost:9748/v1/events'
-Stop:
+  kubectl -n %s get pods -o wide
+  go run ./bench/testbed exec %s -- curl -s 'localhost:9748/v1/events'            # what the agent there said
+  go run ./bench/testbed exec %s -- curl -s localhost:9747/metrics | grep ^lastcall
+  go run ./bench/testbed status
+Stop, and leave nothing behind:
   go run ./bench/testbed down
-`, c.Kubeconfig, node, node)
-	return b.String()
+`, c.Kubeconfig, namespace, node, node)
 }
