@@ -89,6 +89,8 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 		}
 	}
 	b.publish(l)
+	// A path may leave and be taken by another pod in one and the same event.
+	watch = slices.DeleteFunc(watch, func(r Removal) bool { return l.open[r.Key] == nil })
 	return watch, forget
 }
 

@@ -120,6 +120,13 @@ func TestLedger(t *testing.T) {
 			"removals a: pending=1 retained=0",
 			"removals a: superseded=1 pending=0 retained=0",
 		}},
+		{"left and taken by another pod at once", func(l *Ledger) {
+			if watch, _ := l.Apply([]Change{left(a1, 1), {At: ms(1), Superseded: &a1}}); len(watch) != 0 {
+				t.Error("a settled removal must not be watched")
+			}
+		}, []string{
+			"removals a: superseded=1 pending=0 retained=0",
+		}},
 		{"kept on purpose, then released", func(l *Ledger) {
 			l.Apply([]Change{departed, retain(a1, 1)})
 			l.Land([]Landing{landing(a1, 2, 3)}) // not asked for
