@@ -1,0 +1,96 @@
+package watcher
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestMalformedPartsAreSkippedAndCounted(t *testing.T) {
+	const header = "kind: EndpointSlice\nmetadata: {namespace: n, name: s, labels: {kubernetes.io/service-name: web}}\n"
+	for _, tt := range []struct {
+		name, yaml string
+		malformed  int
+		endpoints  int // -1: the slice is of no concern
+	}{
+		{"addresses of no IP family", header + "addressType: FQDN\nendpoints: [{addresses: [a.example]}]", 1, -1},
+		{"no Service", "kind: EndpointSlice\nmetadata: {namespace: n, name: s}\naddressType: IPv4", 0, -1},
+		{"no address, text, another family, a zone", header + "addressType: IPv6\nendpoints: [{addresses: []}, {addresses: [x]}, {addresses: [10.0.0.1]}, {addresses: ['fe80::1%eth0']}, {addresses: ['fd00::1', 'fd00::2']}]", 4, 1},
+		{"ports without a name, without a number, of an unknown protocol, too high", header + "addressType: IPv4\nports: [{port: 1}, {name: a}, {name: b, port: 1, protocol: GRE}, {name: c, port: 70000}, {name: d, port: 0}]", 5, 0},
+		{"leading zeros are read as kube-proxy does", header + "addressType: IPv4\nendpoints: [{addresses: [010.0.0.1]}]", 0, 1},
+		{"ports of a Service", "kind: Service\nspec: {clusterIP: 10.96.0.1, externalIPs: ['', y], ports: [{port: 0}, {name: a, port: 1}, {name: a, port: 2}, {name: b, port: 3, protocol: GRE}]}", 4, -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := parseObjects(t, []byte(tt.yaml), epoch)[0]
+			n := -1
+			if o.slice != nil {
+				n = len(o.slice.endpoints)
+			}
+			if o.malformed != tt.malformed || n != tt.endpoints {
+				t.Errorf("%d malformed and %d endpoints, want %d and %d", o.malformed, n, tt.malformed, tt.endpoints)
+			}
+		})
+	}
+}
+
+func TestWorkload(t *testing.T) {
+	owner := func(kind, name string, labels map[string]string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels,
+			OwnerReferences: []metav1.OwnerReference{{Kind: "Other", Name: "x"}, {Kind: kind, Name: name, Controller: new(true)}}}}
+	}
+	hash := map[string]string{"pod-template-hash": "5c9d7f6b8"}
+	for want, pod := range map[string]*corev1.Pod{
+		"":                   {},
+		"deployment/web-api": owner("ReplicaSet", "web-api-5c9d7f6b8", hash),
+		"replicaset/web":     owner("ReplicaSet", "web", hash),
+		"replicaset/web-5c9": owner("ReplicaSet", "web-5c9", nil),
+		"statefulset/db":     owner("StatefulSet", "db", nil),
+	} {
+		if got := workload(pod); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestMemoryIsBounded: pods come and go for ever, and nothing of them is kept for ever.
+func TestMemoryIsBounded(t *testing.T) {
+	s := newState("n1")
+	s.set(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: default, name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}"), epoch)[0])
+	s.arm(epoch)
+	at := epoch
+	left := 0
+	for i := range 10_000 {
+		at = at.Add(time.Second)
+		var eps []discoveryv1.Endpoint
+		for j, conditions := range []discoveryv1.EndpointConditions{
+			{}, // the newest
+			{Ready: new(false), Serving: new(true), Terminating: new(true)},
+		} {
+			n := i - j
+			eps = append(eps, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.%d.%d.%d", (n+1)>>16, (n+1)>>8&255, (n+1)&255)},
+				Conditions: conditions, TargetRef: &corev1.ObjectReference{UID: types.UID(fmt.Sprint("u", n))}})
+		}
+		es := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web-1",
+			Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}, AddressType: discoveryv1.AddressTypeIPv4,
+			Ports: []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080))}}, Endpoints: eps}
+		for _, c := range s.set(trim(es, at).(*object)) {
+			if c.Left != nil {
+				left++
+			}
+		}
+	}
+	if left != 9_999 {
+		t.Errorf("%d paths left, want 9,999", left)
+	}
+	if n := len(s.departures.known); n > 1100 {
+		t.Errorf("%d departures are remembered", n)
+	}
+	if n := len(s.left.byPath); n > int(leftFor/time.Second)+2 {
+		t.Errorf("%d paths are remembered", n)
+	}
+}
