@@ -16,9 +16,13 @@ demo: ## the main job on a real cluster on this machine: what a rollout's remova
 	@bash bench/demo/packages.sh
 	$(GO) run ./bench/demo
 
+.PHONY: components
+components: ## build the testbed's Kubernetes once (5 to 10 minutes); later runs find it
+	$(GO) run ./bench/testbed build
+
 .PHONY: test
-test: ## all tests: unit, kernel, API server, end to end on the testbed
-	$(GO) test -timeout 40m ./...
+test: components ## all tests: unit, kernel, API server, end to end on the testbed (as root)
+	$(GO) test -timeout 20m ./...
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck
@@ -30,6 +34,11 @@ lint: ## gofmt, vet, staticcheck
 accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hour)
 	@bash bench/demo/packages.sh
 	$(GO) run ./bench/accuracy
+
+.PHONY: overhead
+overhead: ## what the agent costs kube-proxy, in paired runs: bench/RESULTS.md (about half an hour)
+	@bash bench/demo/packages.sh
+	$(GO) run ./bench/overhead
 
 .PHONY: testbed-up
 testbed-up: ## a Kubernetes cluster on this machine, without Docker

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
 // Server is an API server with RBAC and two users: Admin, who may do everything, and Agent, who may
@@ -46,19 +48,18 @@ const (
 	Agent = "agent"
 )
 
-// Start runs etcd and kube-apiserver until the test ends. The API server's binary is
-// $LASTCALL_KUBE_APISERVER, or kube-apiserver on PATH; without one, or without etcd, the test is
-// skipped, and with REQUIRE_CLUSTER=1 it fails. extra are more flags of the API server.
+// Start runs etcd and the testbed's kube-apiserver until the test ends. Without them the test is skipped, and
+// with REQUIRE_CLUSTER=1 it fails. extra are more flags of the API server.
 func Start(t testing.TB, extra ...string) *Server {
 	t.Helper()
 	etcd, err := exec.LookPath("etcd")
-	binary, err2 := findAPIServer()
-	if err = errors.Join(err, err2); err != nil {
+	if err != nil {
 		if os.Getenv("REQUIRE_CLUSTER") == "1" {
-			t.Fatalf("no API server, and REQUIRE_CLUSTER=1: %v", err)
+			t.Fatal(err)
 		}
-		t.Skipf("no API server: %v", err)
+		t.Skip(err, " (REQUIRE_CLUSTER=1 makes this a failure)")
 	}
+	binary := testbed.RequireComponent(t, "kube-apiserver")
 	s := &Server{t: t, dir: t.TempDir(), binary: binary, at: freeAddr(t), etcdAt: freeAddr(t)}
 	s.etcd = s.start(etcd, "--data-dir", filepath.Join(s.dir, "etcd"), "--unsafe-no-fsync", "--log-level", "error",
 		"--listen-client-urls", "http://"+s.etcdAt, "--advertise-client-urls", "http://"+s.etcdAt,
@@ -91,18 +92,6 @@ func Start(t testing.TB, extra ...string) *Server {
 		}
 	})
 	return s
-}
-
-func findAPIServer() (string, error) {
-	if path := os.Getenv("LASTCALL_KUBE_APISERVER"); path != "" {
-		_, err := os.Stat(path)
-		return path, err
-	}
-	path, err := exec.LookPath("kube-apiserver")
-	if err != nil {
-		return "", fmt.Errorf("set LASTCALL_KUBE_APISERVER: %w", err)
-	}
-	return path, nil
 }
 
 // Addr is where the API server listens, also while it does not run.
