@@ -105,31 +105,12 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 		for _, node := range c.Nodes {
-			if err := scrape.Quiet(ctx, c, node.Name); err != nil {
-				return err
-			}
-			log, err := os.Create(filepath.Join(dir, node.Name+".log"))
+			b := &bench{options: o, cluster: c, node: node, services: n, knocker: last[node.Name]}
+			err := alone(ctx, c, node.Name, func() error { return b.measure(ctx, binary, filepath.Join(dir, node.Name+".log"), i == 0, r) })
 			if err != nil {
 				return err
-			}
-			b := &bench{options: o, cluster: c, node: node, services: n, knocker: last[node.Name]}
-			fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals\n", node.Mode, n, o.removals)
-			figures, err := b.flips(ctx, binary, log)
-			if err == nil {
-				r.add(figures)
-				if i == 0 && o.pods > 0 {
-					fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals of real pods\n", node.Mode, n, o.pods)
-					if figures, err = b.realPods(ctx, binary, log); err == nil {
-						r.add(figures)
-					}
-				}
 			}
 			last[node.Name] = b.knocker
-			log.Close()
-			if err != nil {
-				text, _ := os.ReadFile(log.Name())
-				return fmt.Errorf("%s, %d Services: %w\nthe agent's log:\n%s", node.Mode, n, err, text)
-			}
 		}
 	}
 	if o.out == "" {
@@ -142,4 +123,47 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	return r.print(os.Stdout)
+}
+
+// measure makes the removals of one node at one number of Services.
+func (b *bench) measure(ctx context.Context, binary, logFile string, withPods bool, r *results) error {
+	if err := scrape.Quiet(ctx, b.cluster, b.node.Name); err != nil {
+		return err
+	}
+	log, err := os.Create(logFile)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals\n", b.node.Mode, b.services, b.removals)
+	figures, err := b.flips(ctx, binary, log)
+	if err == nil {
+		r.add(figures)
+	}
+	if err == nil && withPods && b.pods > 0 {
+		fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals of real pods\n", b.node.Mode, b.services, b.pods)
+		if figures, err = b.realPods(ctx, binary, log); err == nil {
+			r.add(figures)
+		}
+	}
+	if err != nil {
+		text, _ := os.ReadFile(logFile)
+		return fmt.Errorf("%s, %d Services: %w\nthe agent's log:\n%s", b.node.Mode, b.services, err, text)
+	}
+	return nil
+}
+
+// alone calls f while the kube-proxies of all other nodes are stopped: on one machine they would take the
+// processor away whenever this node's does.
+func alone(ctx context.Context, c *testbed.Cluster, node string, f func() error) error {
+	for _, other := range c.Nodes {
+		if other.Name == node {
+			continue
+		}
+		if err := c.StopKubeProxy(ctx, other.Name); err != nil {
+			return err
+		}
+		defer c.StartKubeProxy(ctx, other.Name) //nolint:errcheck // the next Quiet would tell
+	}
+	return f()
 }
