@@ -138,6 +138,7 @@ func (k *KubeProxy) Run(ctx context.Context, found Found) error {
 	// Stamps are taken on a thread of its own: see netfilterSocket.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	shortSlice()
 	sock, err := openNetfilter()
 	if err != nil {
 		return err
