@@ -79,12 +79,15 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 		case c.Retained != nil:
 			l.retain(b, *c.Retained, c.At)
 		case c.Returned != nil:
-			forget = append(forget, l.end(b, *c.Returned, Restored, c.At)...)
+			l.end(b, *c.Returned, Restored, c.At)
+			forget = append(forget, *c.Returned) // also one that has landed: it is no resurrection
 		case c.Superseded != nil:
-			forget = append(forget, l.end(b, *c.Superseded, Replaced, c.At)...)
+			l.end(b, *c.Superseded, Replaced, c.At)
+			forget = append(forget, *c.Superseded)
 		case c.Excluded:
 			for k := range l.open {
-				forget = append(forget, l.end(b, k, Excluded, c.At)...)
+				l.end(b, k, Excluded, c.At)
+				forget = append(forget, k)
 			}
 		}
 	}
@@ -112,7 +115,8 @@ func (l *Ledger) measured(p Path) bool {
 func (l *Ledger) left(b *batch, r Removal, at time.Time) bool {
 	e := l.open[r.Key]
 	if e != nil && e.state == expired {
-		return false // its outcome stands; the probe still watches it
+		l.close(e) // its outcome stands; this is another removal
+		e = nil
 	}
 	if e == nil {
 		if l.full(b, r.Key, at) {
@@ -151,20 +155,15 @@ func (l *Ledger) retain(b *batch, r Removal, at time.Time) {
 }
 
 // end settles an open removal that no landing will settle any more.
-// It returns the key if the probe was watching it.
-func (l *Ledger) end(b *batch, k Key, o Outcome, at time.Time) []Key {
+func (l *Ledger) end(b *batch, k Key, o Outcome, at time.Time) {
 	e := l.open[k]
 	if e == nil {
-		return nil
+		return
 	}
 	l.close(e)
 	if e.state != expired {
 		l.count(b, k, o, at)
 	}
-	if e.state == retained {
-		return nil
-	}
-	return []Key{k}
 }
 
 // Land takes what one verify pass of a probe found.
@@ -175,7 +174,7 @@ func (l *Ledger) Land(landings []Landing) {
 	for _, ld := range landings {
 		e := l.open[ld.Key]
 		switch {
-		case e == nil || e.state == retained:
+		case e == nil || e.state == retained || !e.Seen.Equal(ld.Seen):
 			// The watcher ended it (restored, superseded, expected again) while the probe was reading.
 		case e.state == expired:
 			l.close(e)
@@ -209,7 +208,8 @@ func (l *Ledger) Blind(source string, at time.Time) (forget []Key) {
 	l.cfg.Metrics.Lost(source, 1)
 	for k, e := range l.open {
 		if e.state != retained {
-			forget = append(forget, l.end(b, k, Gap, at)...)
+			l.end(b, k, Gap, at)
+			forget = append(forget, k)
 		}
 	}
 	b.publish(l)

@@ -20,8 +20,8 @@ func ms(n int) time.Time { return epoch.Add(time.Duration(n) * time.Millisecond)
 func newTest(t testing.TB, cfg Config) (*Ledger, *prometheus.Registry) {
 	reg := prometheus.NewPedanticRegistry()
 	cfg.Place, cfg.Backend, cfg.Families = "kube-proxy", "nftables", []Family{IPv4}
-	cfg.Metrics = NewMetrics(reg, cfg.Place, cfg.Backend)
-	cfg.Metrics.Dataplane(IPv4, true)
+	cfg.Metrics = NewMetrics(reg, cfg.Place)
+	cfg.Metrics.Dataplane(cfg.Backend, cfg.Families)
 	cfg.Events = NewRing("boot", 1<<20, time.Hour)
 	return New(cfg), reg
 }
@@ -40,6 +40,16 @@ func retain(k Key, at int) Change { return Change{At: ms(at), Retained: &Removal
 
 func landing(k Key, lo, hi int) Landing {
 	return Landing{Key: k, Interval: Interval{Lo: ms(lo), Hi: ms(hi)}, Generation: 7}
+}
+
+// seen makes landings those of the removals that are open.
+func seen(l *Ledger, lds ...Landing) []Landing {
+	for i := range lds {
+		if e := l.open[lds[i].Key]; e != nil {
+			lds[i].Seen = e.Seen
+		}
+	}
+	return lds
 }
 
 // lines are the event lines without what does not vary: boot, seq, place.
@@ -88,7 +98,7 @@ func TestLedger(t *testing.T) {
 	}{
 		{"two paths land by one commit", func(l *Ledger) {
 			l.Apply([]Change{departed, left(a1, 1), left(a2, 1)})
-			l.Land([]Landing{landing(a1, 10, 11), landing(a2, 10, 11)})
+			l.Land(seen(l, landing(a1, 10, 11), landing(a2, 10, 11)))
 		}, []string{
 			"departure a delete",
 			"removals a: pending=2 retained=0",
@@ -96,7 +106,7 @@ func TestLedger(t *testing.T) {
 		}},
 		{"two paths land by two commits", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1), left(a2, 1)})
-			l.Land([]Landing{landing(a1, 10, 11), landing(a2, 20, 21)})
+			l.Land(seen(l, landing(a1, 10, 11), landing(a2, 20, 21)))
 		}, []string{
 			"removals a: pending=2 retained=0",
 			"removals (10,11] a: landed=1 pending=0 retained=0",
@@ -134,7 +144,7 @@ func TestLedger(t *testing.T) {
 			if len(watch) != 1 {
 				t.Error("a released path must be watched")
 			}
-			l.Land([]Landing{landing(a1, 110, 111)})
+			l.Land(seen(l, landing(a1, 110, 111)))
 		}, []string{
 			"departure a delete",
 			"removals a: pending=0 retained=1",
@@ -143,7 +153,7 @@ func TestLedger(t *testing.T) {
 		}},
 		{"never programmed", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
-			l.Land([]Landing{{Key: a1, Interval: Interval{Hi: ms(2)}, Absent: true}})
+			l.Land(seen(l, Landing{Key: a1, Interval: Interval{Hi: ms(2)}, Absent: true}))
 		}, []string{
 			"removals a: pending=1 retained=0",
 			"removals a: absent=1 pending=0 retained=0",
@@ -153,7 +163,7 @@ func TestLedger(t *testing.T) {
 			l.Expire(ms(999))
 			l.Expire(ms(1001))
 			l.Expire(ms(5000))
-			l.Land([]Landing{landing(a1, 6000, 6001)})
+			l.Land(seen(l, landing(a1, 6000, 6001)))
 		}, []string{
 			"removals a: pending=1 retained=0",
 			"removals a: expired=1 pending=0 retained=0",
@@ -193,9 +203,30 @@ func TestLedger(t *testing.T) {
 			k.Path.Endpoint = netip.MustParseAddrPort("[fd00::1]:80")
 			l.Apply([]Change{left(k, 1)})
 		}, nil},
+		{"a landing of an earlier removal of the same path", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1)})
+			old := seen(l, landing(a1, 2, 3))
+			l.Apply([]Change{{At: ms(5), Returned: &a1}, left(a1, 6)})
+			l.Land(old)
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"removals a: restored=1 pending=1 retained=0",
+			"removals a: pending=1 retained=0",
+		}},
+		{"left again after it had expired", func(l *Ledger) {
+			l.Apply([]Change{left(a1, 1)})
+			l.Expire(ms(1001))
+			l.Apply([]Change{left(a1, 2000)})
+			l.Land(seen(l, landing(a1, 2001, 2002)))
+		}, []string{
+			"removals a: pending=1 retained=0",
+			"removals a: expired=1 pending=0 retained=0",
+			"removals a: pending=1 retained=0",
+			"removals (2001,2002] a: landed=1 pending=0 retained=0",
+		}},
 		{"the same path twice", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1), left(a1, 1)})
-			l.Land([]Landing{landing(a1, 2, 3), landing(a1, 2, 3)})
+			l.Land(seen(l, landing(a1, 2, 3), landing(a1, 2, 3)))
 		}, []string{
 			"removals a: pending=1 retained=0",
 			"removals (2,3] a: landed=1 pending=0 retained=0",
@@ -236,7 +267,7 @@ func TestConservation(t *testing.T) {
 			k := key(string(rune('a'+rnd.IntN(6))), rnd.IntN(6))
 			switch rnd.IntN(9) {
 			case 0, 1, 2:
-				if e := l.open[k]; e == nil {
+				if e := l.open[k]; e == nil || e.state == expired {
 					opened++ // a gap at once if there is no room
 				}
 				l.Apply([]Change{left(k, at)})
@@ -250,7 +281,7 @@ func TestConservation(t *testing.T) {
 			case 5:
 				l.Apply([]Change{{At: ms(at), Superseded: &k}})
 			case 6:
-				l.Land([]Landing{landing(k, at-1, at)})
+				l.Land(seen(l, landing(k, at-1, at)))
 			case 7:
 				l.Expire(ms(at))
 			case 8:
@@ -291,11 +322,11 @@ func TestMetrics(t *testing.T) {
 	rearmed := left(a3, 100)
 	rearmed.Left.Rearmed = true
 	l.Apply([]Change{left(a1, 100), left(a2, 100), rearmed, left(a4, 200)})
-	l.Land([]Landing{
-		landing(a1, 139, 140),
-		landing(a2, 90, 99), // faster than our watch
-		{Key: a3, Interval: Interval{Hi: ms(101)}},
-	})
+	l.Land(seen(l,
+		landing(a1, 136, 140),
+		landing(a2, 90, 98), // faster than our watch
+		Landing{Key: a3, Interval: Interval{Hi: ms(101)}},
+	))
 	for name, want := range map[string]string{
 		"lastcall_removals_pending": `
 # HELP lastcall_removals_pending Removals seen and not yet settled.
@@ -313,15 +344,20 @@ lastcall_removal_oldest_pending_timestamp_seconds{family="ipv4",place="kube-prox
 lastcall_landed_before_seen_total{place="kube-proxy"} 1
 `,
 		"lastcall_removal_uncertainty_seconds": `
-# HELP lastcall_removal_uncertainty_seconds Width of the interval within which a landed removal landed (slop). Landings without a lower bound count in +Inf only.
+# HELP lastcall_removal_uncertainty_seconds Width of the interval within which a landed removal landed (slop). Those without a lower bound are in lastcall_landed_unbounded_total.
 # TYPE lastcall_removal_uncertainty_seconds histogram
-lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="0.001"} 1
+lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="0.001"} 0
 lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="0.005"} 1
 lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="0.05"} 2
 lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="1"} 2
-lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="+Inf"} 3
-lastcall_removal_uncertainty_seconds_sum{place="kube-proxy"} +Inf
-lastcall_removal_uncertainty_seconds_count{place="kube-proxy"} 3
+lastcall_removal_uncertainty_seconds_bucket{place="kube-proxy",le="+Inf"} 2
+lastcall_removal_uncertainty_seconds_sum{place="kube-proxy"} 0.012
+lastcall_removal_uncertainty_seconds_count{place="kube-proxy"} 2
+`,
+		"lastcall_landed_unbounded_total": `
+# HELP lastcall_landed_unbounded_total Landed removals of which only an upper bound is known, such as those that landed while no agent ran.
+# TYPE lastcall_landed_unbounded_total counter
+lastcall_landed_unbounded_total{place="kube-proxy"} 1
 `,
 	} {
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(want), name); err != nil {

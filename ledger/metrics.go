@@ -1,7 +1,7 @@
 package ledger
 
 import (
-	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +17,7 @@ type Metrics struct {
 	program       *prometheus.HistogramVec
 	outcomes      *prometheus.CounterVec
 	uncertainty   *prometheus.HistogramVec
+	unbounded     *prometheus.CounterVec
 	beforeSeen    *prometheus.CounterVec
 	late          *prometheus.CounterVec
 	resurrections *prometheus.CounterVec
@@ -30,9 +31,9 @@ type Metrics struct {
 	backend       string
 }
 
-// NewMetrics registers the agent's metrics for one place kind and the dataplane found there.
-func NewMetrics(reg prometheus.Registerer, place, backend string) *Metrics {
-	m := &Metrics{reg: reg, place: place, backend: backend}
+// NewMetrics registers the agent's metrics for one place kind.
+func NewMetrics(reg prometheus.Registerer, place string) *Metrics {
+	m := &Metrics{reg: reg, place: place}
 	m.program = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "lastcall_removal_program_duration_seconds",
 		Help: "Time from the receipt of the API event that removed a path from this place's expected set until no new connection could take it. " +
@@ -45,9 +46,11 @@ func NewMetrics(reg prometheus.Registerer, place, backend string) *Metrics {
 		"Removals by how they ended. Every removal ends in exactly one outcome.", "place", "family", "outcome")
 	m.uncertainty = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "lastcall_removal_uncertainty_seconds",
-		Help:    "Width of the interval within which a landed removal landed (slop). Landings without a lower bound count in +Inf only.",
+		Help:    "Width of the interval within which a landed removal landed (slop). Those without a lower bound are in lastcall_landed_unbounded_total.",
 		Buckets: []float64{.001, .005, .05, 1},
 	}, []string{"place"})
+	m.unbounded = counter("lastcall_landed_unbounded_total",
+		"Landed removals of which only an upper bound is known, such as those that landed while no agent ran.", "place")
 	m.beforeSeen = counter("lastcall_landed_before_seen_total",
 		"Removals that had landed before this agent received the API event that caused them.", "place")
 	m.late = counter("lastcall_late_landings_total",
@@ -72,13 +75,14 @@ func NewMetrics(reg prometheus.Registerer, place, backend string) *Metrics {
 		Name: "lastcall_agent_watch_synced",
 		Help: "1 while the watch of the resource is established and synced, else 0.",
 	}, []string{"resource"})
-	reg.MustRegister(m.program, m.outcomes, m.uncertainty, m.beforeSeen, m.late, m.resurrections,
+	reg.MustRegister(m.program, m.outcomes, m.uncertainty, m.unbounded, m.beforeSeen, m.late, m.resurrections,
 		m.dataplane, m.verify, m.lost, m.received, m.synced,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lastcall_agent_clock_max_error_seconds",
 			Help: "The kernel's own bound on this node's clock error (adjtimex maxerror). It grows without a time service.",
 		}, clockMaxError))
 	// A counter that appears with its first increment loses that increment in rate().
+	m.unbounded.WithLabelValues(place)
 	m.beforeSeen.WithLabelValues(place)
 	m.late.WithLabelValues(place)
 	m.resurrections.WithLabelValues(place)
@@ -93,9 +97,19 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-// Dataplane says which dataplane was found for a family.
-func (m *Metrics) Dataplane(f Family, measured bool) {
-	m.dataplane.WithLabelValues(m.backend, string(f), strconv.FormatBool(measured)).Set(1)
+// Unmeasured says that no dataplane that can be measured was found, and which was found instead.
+func (m *Metrics) Unmeasured(backend string) {
+	m.dataplane.Reset()
+	m.dataplane.WithLabelValues(backend, "", "false").Set(1)
+}
+
+// Dataplane says which dataplane was found, and which families of it are measured. Before any removal.
+func (m *Metrics) Dataplane(backend string, measured []Family) {
+	m.backend = backend
+	m.dataplane.Reset()
+	for _, f := range []Family{IPv4, IPv6} {
+		m.dataplane.WithLabelValues(backend, string(f), strconv.FormatBool(slices.Contains(measured, f))).Set(1)
+	}
 }
 
 // opened starts a family's series with its first removal, before any of them counts: kube-proxy programs
@@ -138,11 +152,11 @@ func (m *Metrics) resurrected(n int) { m.resurrections.WithLabelValues(m.place).
 func (m *Metrics) landed(r Removal, ld Landing) {
 	f := string(r.Path.Family())
 	m.outcomes.WithLabelValues(m.place, f, string(Landed)).Inc()
-	uncertainty := math.Inf(1)
 	if slop, ok := ld.Slop(); ok {
-		uncertainty = slop.Seconds()
+		m.uncertainty.WithLabelValues(m.place).Observe(slop.Seconds())
+	} else {
+		m.unbounded.WithLabelValues(m.place).Inc()
 	}
-	m.uncertainty.WithLabelValues(m.place).Observe(uncertainty)
 	if r.Rearmed {
 		return // seen is unknown: it left the expected set before this agent started
 	}

@@ -87,8 +87,8 @@ type Removal struct {
 	ExpectedSince time.Time
 	// Seen is receipt of the API event after which the expected set lacks the path.
 	Seen time.Time
-	// Rearmed is set for a terminating endpoint found in the baseline of a restarted agent:
-	// it left the expected set at an unknown time before Seen.
+	// Rearmed is set for a terminating endpoint found in the baseline of a restarted agent, and for what a
+	// list found gone after a hole in the watch: it left the expected set at an unknown time before Seen.
 	Rearmed bool
 }
 
@@ -182,6 +182,8 @@ func (i Interval) Slop() (d time.Duration, ok bool) {
 type Landing struct {
 	Key
 	Interval
+	// Seen is that of the removal it was read for: the same path may have been opened anew since.
+	Seen time.Time
 	// Generation is the kernel's rule set generation by which the path was gone; 0 where there is none.
 	Generation uint64
 	// Candidates are the commits it may have been, oldest first, if more than one.

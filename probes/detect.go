@@ -2,6 +2,7 @@ package probes
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -14,7 +15,8 @@ import (
 // Found is what programs Services in this network namespace.
 type Found struct {
 	// Backend is "nftables" or "iptables-nft"; if both are hooked, "nftables", whose table is
-	// kube-proxy's own. Every hooked backend is read whatever the label says.
+	// kube-proxy's own. Every hooked backend is read whatever the label says. Together with an error it is
+	// what was found instead, and not measured.
 	Backend string
 	// Families that are measured.
 	Families []ledger.Family
@@ -61,21 +63,25 @@ var (
 func Detect() (Found, error) {
 	sock, err := openNetfilter()
 	if err != nil {
-		return Found{}, err
+		return Found{Backend: "unknown"}, err
 	}
 	defer sock.close()
+	return detect(sock)
+}
+
+func detect(sock *netfilterSocket) (Found, error) {
 	f := Found{baseChains: map[memoKey][]string{}}
 	for _, b := range backends {
 		for _, family := range []ledger.Family{ledger.IPv4, ledger.IPv6} {
 			t := ruleset{sock, protoFamily(family), b.table}
 			hooks, err := t.natHooks()
 			if err != nil {
-				return f, hint(err)
+				return Found{Backend: "unknown"}, hint(err)
 			}
 			f.baseChains[memoKey{t.family, t.table, ""}] = hooks
 			ok, err := b.dispatches(t, newMemo(f.baseChains))
 			if err != nil {
-				return f, hint(err)
+				return Found{Backend: "unknown"}, hint(err)
 			}
 			if !ok {
 				continue
@@ -93,9 +99,22 @@ func Detect() (Found, error) {
 	case len(f.backends) > 0:
 		return f, nil
 	case legacyNAT():
-		return f, errLegacy
+		return Found{Backend: "iptables-legacy"}, errLegacy
 	}
-	return f, errNoKubeProxy
+	return Found{Backend: "none"}, errNoKubeProxy
+}
+
+// same reports whether the same backends program the same families.
+func (f Found) same(g Found) bool {
+	return slices.EqualFunc(f.backends, g.backends, func(a, b foundBackend) bool { return a.family == b.family && a.table == b.table })
+}
+
+func (f Found) String() string {
+	var parts []string
+	for _, b := range f.backends {
+		parts = append(parts, fmt.Sprintf("%s/%d", b.table, b.family))
+	}
+	return strings.Join(parts, "+")
 }
 
 // planes opens what was found on the probe's own socket.

@@ -94,6 +94,13 @@ add rule ip kube-proxy service-API-shop/api/tcp/ ip saddr @affinity-A1 goto endp
 flush chain ip kube-proxy service-API-shop/api/tcp/
 add rule ip kube-proxy service-API-shop/api/tcp/ numgen random mod 1 vmap { 0 : goto endpoint-A2-shop/api/tcp/__10.244.2.5/9090 }
 `, map[string]bool{"api1": false}},
+		{"external policy Local keeps it on the pod's own node, the cluster's chain does not", "nftables-1.36.nft", nftNoVmap + `
+add chain ip kube-proxy local-WEB-shop/web/tcp/http
+add rule ip kube-proxy local-WEB-shop/web/tcp/http meta l4proto tcp dnat ip addr . port to numgen random mod 1 map { 0 : 10.244.1.2 . 8080 }
+flush chain ip kube-proxy external-WEB-shop/web/tcp/http
+add rule ip kube-proxy external-WEB-shop/web/tcp/http ip saddr 10.244.0.0/16 goto service-WEB-shop/web/tcp/http
+add rule ip kube-proxy external-WEB-shop/web/tcp/http goto local-WEB-shop/web/tcp/http
+`, map[string]bool{"web1": false, "web2": true}},
 		{"hooks gone", "nftables-1.36.nft", `
 flush chain ip kube-proxy nat-prerouting
 flush chain ip kube-proxy nat-output
@@ -312,6 +319,80 @@ func TestLearntLate(t *testing.T) {
 	if ld := receive(t, p.landings, "landing"); ld.Absent || !ld.Lo.IsZero() {
 		t.Errorf("landed in (%v, %v] absent=%v; want an upper bound only, it was expected before we started", ld.Lo, ld.Hi, ld.Absent)
 	}
+}
+
+// TestForgottenAndWatchedAgain: what the ledger says is done in the order in which it was said.
+func TestForgottenAndWatchedAgain(t *testing.T) {
+	ns := freshnet.New(t, "nft")
+	nft(t, ns, read(t, "nftables-1.36.nft"))
+	p := start(t, ns, KubeProxyConfig{})
+	p.Watch([]ledger.Removal{web1})
+	p.reads(t)
+	again := web1
+	again.Seen = time.Now()
+	p.Forget([]ledger.Key{web1.Key})
+	p.Watch([]ledger.Removal{again})
+	nft(t, ns, nftNoVmap)
+	if ld := receive(t, p.landings, "landing"); !ld.Seen.Equal(again.Seen) {
+		t.Errorf("landed for the removal seen %v, want %v", ld.Seen, again.Seen)
+	}
+}
+
+// TestUnknownLayout: rules that are not understood are no landing.
+func TestUnknownLayout(t *testing.T) {
+	ns := freshnet.New(t, "nft")
+	nft(t, ns, read(t, "nftables-1.36.nft"))
+	p := start(t, ns, KubeProxyConfig{})
+	p.Watch([]ledger.Removal{web1})
+	p.reads(t)
+	nft(t, ns, `
+flush chain ip kube-proxy service-WEB-shop/web/tcp/http
+add rule ip kube-proxy service-WEB-shop/web/tcp/http dnat to jhash ip saddr mod 2 map { 0 : 10.244.1.2, 1 : 10.244.2.3 }
+add rule ip kube-proxy service-WEB-shop/web/tcp/http meta l4proto tcp redirect to :8080
+`)
+	p.reads(t)
+	p.reads(t)
+	if err := p.Ready(); !errors.Is(err, errLayout) {
+		t.Errorf("ready: %v, want %v", err, errLayout)
+	}
+	if len(p.landings) > 0 {
+		t.Error("reported as landed")
+	}
+	nft(t, ns, nftNoVmap)
+	receive(t, p.landings, "landing")
+	p.Forget([]ledger.Key{web1.Key})
+	for p.Ready() != nil && t.Context().Err() == nil {
+		p.kick()
+	}
+}
+
+// TestDataplaneChanges: kube-proxy comes back in another mode.
+func TestDataplaneChanges(t *testing.T) {
+	ns := freshnet.New(t, "nft", "iptables-nft-restore")
+	nft(t, ns, read(t, "nftables-1.36.nft"))
+	var found Found
+	must(t, ns.Do(func() (err error) { found, err = Detect(); return err }))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	k, err := NewKubeProxy(KubeProxyConfig{Verified: func(time.Duration) {}})
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- ns.Do(func() error { return k.Run(ctx, found) }) }()
+	nft(t, ns, "delete table ip kube-proxy\n")
+	restore(t, ns, read(t, "iptables-1.36.rules"))
+	// The look at the dataplane is rate-limited; another commit after that prompts it.
+	for ctx.Err() == nil {
+		select {
+		case err := <-done:
+			if !errors.Is(err, ErrDataplaneChanged) || !strings.Contains(err.Error(), "nat") {
+				t.Errorf("Run: %v, want %v to table nat", err, ErrDataplaneChanged)
+			}
+			return
+		case <-time.After(500 * time.Millisecond):
+			nft(t, ns, "add table ip prompt\ndelete table ip prompt\n")
+		}
+	}
+	t.Error("Run did not notice")
 }
 
 // TestForeignCommits: a program that commits all the time widens the interval and does nothing else.

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,8 @@ const (
 	readTries = 8
 	// cold is the age from which a pending removal is polled like an idle node.
 	cold = 30 * time.Second
+	// detectGap is the least time between two looks for the dataplane.
+	detectGap = 10 * time.Second
 	// afterlife is how long a landed path is looked at again for a resurrection.
 	afterlife = 30 * time.Second
 	// maxAfterlife bounds how many are.
@@ -68,13 +71,16 @@ const (
 type KubeProxy struct {
 	cfg KubeProxyConfig
 
-	mu     sync.Mutex
-	armed  []ledger.Removal // new since the last turn of the loop
-	forgot []ledger.Key
-	wake   int // eventfd
+	mu   sync.Mutex
+	told []order // since the last turn of the loop
+	wake int     // eventfd
+
+	err     atomic.Pointer[error] // why the kernel cannot be read
+	strange atomic.Pointer[error] // a layout of rules that the last pass did not understand
 
 	// Owned by the loop.
 	sock       *netfilterSocket
+	found      Found
 	planes     []familyPlane
 	baseChains map[memoKey][]string
 	log        commitLog
@@ -83,7 +89,16 @@ type KubeProxy struct {
 	lastPass   time.Time
 	nextPass   time.Time
 	passedGen  uint64
-	fresh      bool // something was armed and has not been read yet
+	fresh      bool      // something was armed and has not been read yet
+	lastArm    time.Time // of the youngest
+	nextDue    time.Time // when the next read is due although nothing was committed; zero: none is
+	detected   stamped   // generation and time at which the dataplane was last looked for
+}
+
+// order is what the loop was told: to watch a removal, or to forget one.
+type order struct {
+	ledger.Removal
+	forget bool
 }
 
 // watched is one removal under observation.
@@ -93,10 +108,14 @@ type watched struct {
 	present   uint64    // last generation at which it was read as reachable; 0: never
 	presentAt time.Time // when that read began
 	due       time.Time // next read although nothing was committed
+	back      bool      // landed, and read as reachable since
 }
 
 // NewKubeProxy returns a probe; it starts nothing.
 func NewKubeProxy(cfg KubeProxyConfig) (*KubeProxy, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	if cfg.Poll == 0 {
 		cfg.Poll = time.Millisecond
 	}
@@ -115,16 +134,23 @@ func NewKubeProxy(cfg KubeProxyConfig) (*KubeProxy, error) {
 
 // Watch starts to observe removals, until each has been reported to Land or is forgotten.
 func (k *KubeProxy) Watch(rs []ledger.Removal) {
-	k.mu.Lock()
-	k.armed = append(k.armed, rs...)
-	k.mu.Unlock()
-	k.kick()
+	k.tell(len(rs), func(i int) order { return order{Removal: rs[i]} })
 }
 
 // Forget stops observing.
 func (k *KubeProxy) Forget(keys []ledger.Key) {
+	k.tell(len(keys), func(i int) order { return order{Removal: ledger.Removal{Key: keys[i]}, forget: true} })
+}
+
+// tell queues orders: a path that is forgotten and watched again must be, in that order.
+func (k *KubeProxy) tell(n int, o func(int) order) {
+	if n == 0 {
+		return
+	}
 	k.mu.Lock()
-	k.forgot = append(k.forgot, keys...)
+	for i := range n {
+		k.told = append(k.told, o(i))
+	}
 	k.mu.Unlock()
 	k.kick()
 }
@@ -133,18 +159,53 @@ func (k *KubeProxy) kick() {
 	unix.Write(k.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // EAGAIN: it is awake already
 }
 
-// Run observes until ctx ends. found is what Detect found in this network namespace.
+// Run observes until ctx ends. found is what Detect found in this network namespace. What the kernel refuses or
+// fails to answer is tried again: intervals grow meanwhile, and Ready says why. The only error is
+// ErrDataplaneChanged: the agent must begin anew.
 func (k *KubeProxy) Run(ctx context.Context, found Found) error {
 	// Stamps are taken on a thread of its own: see netfilterSocket.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	shortSlice()
+	stop := context.AfterFunc(ctx, k.kick) // ends the waits below
+	defer stop()
+	for ctx.Err() == nil {
+		err := k.observe(ctx, found)
+		if err == nil {
+			break
+		}
+		if errors.Is(err, ErrDataplaneChanged) {
+			return err
+		}
+		if known := k.err.Swap(&err); known == nil || (*known).Error() != err.Error() {
+			k.cfg.Log.Warn("cannot read this node's rules, will try again", "reason", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+// Ready is nil unless the kernel cannot be read, or its rules not understood; then it says why.
+func (k *KubeProxy) Ready() error {
+	for _, p := range []*error{k.err.Load(), k.strange.Load()} {
+		if p != nil {
+			return *p
+		}
+	}
+	return nil
+}
+
+// observe is one life of the sockets.
+func (k *KubeProxy) observe(ctx context.Context, found Found) error {
 	sock, err := openNetfilter()
 	if err != nil {
 		return err
 	}
 	defer sock.close()
-	k.sock, k.planes, k.baseChains = sock, found.planes(sock), found.baseChains
+	k.sock, k.found, k.planes, k.baseChains = sock, found, found.planes(sock), found.baseChains
 	events := -1
 	if k.cfg.Subscribe {
 		if events, err = openGenerations(); err != nil {
@@ -152,12 +213,11 @@ func (k *KubeProxy) Run(ctx context.Context, found Found) error {
 		}
 		defer unix.Close(events)
 	}
-	stop := context.AfterFunc(ctx, k.kick) // ends the wait below
-	defer stop()
 	for ctx.Err() == nil {
 		if err := k.turn(); err != nil {
 			return err
 		}
+		k.err.Store(nil)
 		wait(k.wake, events, k.pause(time.Now()))
 	}
 	return nil
@@ -172,28 +232,36 @@ func (k *KubeProxy) turn() error {
 	}
 	now := g.after
 	switch {
-	case k.fresh && now.Sub(k.lastPass) >= freshGap:
-		return k.pass()
+	case k.fresh && now.Before(k.nextPass):
+		if now.Sub(k.lastPass) >= freshGap {
+			return k.pass(true)
+		}
 	case now.Before(k.nextPass):
-	case len(k.watched) > 0 && k.log.gen != k.passedGen, k.anyDue(now):
-		return k.pass()
+	case k.fresh,
+		len(k.watched) > 0 && k.log.gen != k.passedGen,
+		!k.nextDue.IsZero() && !now.Before(k.nextDue):
+		return k.pass(false)
 	}
-	return nil
+	return k.lookAgain(g)
 }
 
 func (k *KubeProxy) takeNew() {
 	k.mu.Lock()
-	armed, forgot := k.armed, k.forgot
-	k.armed, k.forgot = nil, nil
+	told := k.told
+	k.told = nil
 	k.mu.Unlock()
 	now := time.Now()
-	for _, r := range armed {
-		delete(k.landed, r.Key)
-		k.watched[r.Key] = &watched{Removal: r, armedAt: now, due: now}
-		k.fresh = true
+	for _, o := range told {
+		delete(k.landed, o.Key)
+		if o.forget {
+			delete(k.watched, o.Key)
+			continue
+		}
+		k.watched[o.Key] = &watched{Removal: o.Removal, armedAt: now, due: now}
+		k.fresh, k.lastArm = true, now
 	}
-	for _, key := range forgot {
-		delete(k.watched, key)
+	if len(k.watched) == 0 {
+		k.strange.Store(nil)
 	}
 }
 
@@ -209,45 +277,106 @@ func (k *KubeProxy) generation() (stamped, error) {
 	return g, nil
 }
 
-// pass reads every watched path that is due, each between two answers of the same generation.
-func (k *KubeProxy) pass() error {
+// pass reads every watched path that is due, each between two answers of the same generation; those that
+// were never read only, if onlyFresh.
+func (k *KubeProxy) pass(onlyFresh bool) (err error) {
 	start := time.Now()
 	p := k.newPass()
+	defer func() {
+		// Whatever went wrong later in the pass: what landed has been taken off the list.
+		if len(p.landings) > 0 {
+			k.cfg.Land(p.landings)
+		}
+	}()
 	for _, w := range k.inOrder() {
-		if w.present == k.log.gen && start.Before(w.due) {
+		switch {
+		case onlyFresh && w.armedAt.Before(k.lastPass):
+			continue
+		case w.present == k.log.gen && start.Before(w.due):
 			continue // read at this generation already
 		}
-		read, err := p.read(w.Removal)
-		switch {
-		case errors.Is(err, errInterrupted):
-			continue // the next pass tries again; until then the interval grows
-		case err != nil:
-			return fmt.Errorf("verify %s -> %s: %w", w.Path.Service, w.Path.Endpoint, err)
-		case read.reachable:
-			w.present, w.presentAt = read.gen, read.before
-			w.due = read.after.Add(min(passSlowest, max(passGap, read.after.Sub(w.armedAt)/8)))
-			continue
-		}
-		ld := k.log.landing(w.present, read.gen, w.ExpectedSince, w.presentAt, read.after)
-		ld.Key = w.Key
-		p.landings = append(p.landings, ld)
-		delete(k.watched, w.Key)
-		if len(k.landed) < maxAfterlife {
-			w.armedAt, w.due = read.after, read.after.Add(passSlowest)
-			k.landed[w.Key] = w
+		if err := k.readOne(p, w); err != nil {
+			return err
 		}
 	}
-	if err := k.revisit(p, start); err != nil {
-		return err
+	if !onlyFresh {
+		if err := k.revisit(p, start); err != nil {
+			return err
+		}
+		k.strange.Store(p.strange)
+		k.passedGen = p.gen
 	}
+	k.reckonDue()
 	end := time.Now()
-	k.passedGen, k.lastPass, k.fresh = p.gen, end, false
+	k.lastPass, k.fresh = end, false
 	k.nextPass = end.Add(max(passGap-end.Sub(start), passShare*end.Sub(start)))
 	k.cfg.Verified(end.Sub(start))
-	if len(p.landings) > 0 {
-		k.cfg.Land(p.landings)
+	return nil
+}
+
+// readOne reads one path and settles it if it is not reachable any more.
+func (k *KubeProxy) readOne(p *pass, w *watched) error {
+	now := time.Now()
+	w.due = now.Add(min(passSlowest, max(passGap, now.Sub(w.armedAt)/8)))
+	read, err := p.read(w.Removal)
+	switch {
+	case errors.Is(err, errInterrupted):
+		return nil // the next pass tries again; until then the interval grows
+	case errors.Is(err, errSocket):
+		return fmt.Errorf("verify %s -> %s: %w", w.Path.Service, w.Path.Endpoint, err)
+	case err != nil:
+		p.strange = &err // it stays pending: nothing is claimed of what is not understood
+		return nil
+	case read.reachable:
+		w.present, w.presentAt = read.gen, read.before
+		return nil
+	}
+	ld := k.log.landing(w.present, read.gen, w.ExpectedSince, w.presentAt, read.after)
+	ld.Key, ld.Seen = w.Key, w.Seen
+	p.landings = append(p.landings, ld)
+	delete(k.watched, w.Key)
+	if len(k.landed) < maxAfterlife {
+		w.armedAt, w.due = read.after, read.after.Add(passSlowest)
+		k.landed[w.Key] = w
 	}
 	return nil
+}
+
+// reckonDue finds when the next read is due although nothing is committed.
+func (k *KubeProxy) reckonDue() {
+	k.nextDue = time.Time{}
+	for _, m := range []map[ledger.Key]*watched{k.watched, k.landed} {
+		for _, w := range m {
+			if k.nextDue.IsZero() || w.due.Before(k.nextDue) {
+				k.nextDue = w.due
+			}
+		}
+	}
+}
+
+// ErrDataplaneChanged: another backend or family programs Services now than the one that is measured.
+var ErrDataplaneChanged = errors.New("kube-proxy's dataplane changed")
+
+// lookAgain looks for the dataplane again, now and then if something was committed since: kube-proxy may have
+// been restarted in another mode, or have programmed its second family after we looked.
+func (k *KubeProxy) lookAgain(g stamped) error {
+	if k.detected.after.IsZero() {
+		k.detected = g
+	}
+	if g.id == k.detected.id || g.after.Sub(k.detected.after) < detectGap {
+		return nil
+	}
+	k.detected = g
+	now, err := detect(k.sock)
+	switch {
+	case errors.Is(err, errSocket):
+		return err
+	case errors.Is(err, errNoKubeProxy), errors.Is(err, errLegacy):
+		return nil // a flushed rule set; what comes next decides
+	case err != nil || now.same(k.found):
+		return nil
+	}
+	return fmt.Errorf("%w from %s to %s", ErrDataplaneChanged, k.found, now)
 }
 
 // inOrder lists what is watched, the never read first.
@@ -268,10 +397,16 @@ func (k *KubeProxy) revisit(p *pass, now time.Time) error {
 		case !now.Before(w.due):
 			w.due = now.Add(max(passSlowest, age))
 			read, err := p.read(w.Removal)
-			if err != nil && !errors.Is(err, errInterrupted) {
+			if errors.Is(err, errSocket) {
 				return err
 			}
-			if err == nil && read.reachable {
+			switch {
+			case err != nil || !read.reachable:
+				w.back = false
+			case !w.back:
+				// It may be expected again, by an event that is still on its way to us.
+				w.back, w.due = true, now.Add(passSlowest)
+			default:
 				back = append(back, key)
 				delete(k.landed, key)
 			}
@@ -283,30 +418,15 @@ func (k *KubeProxy) revisit(p *pass, now time.Time) error {
 	return nil
 }
 
-func (k *KubeProxy) anyDue(now time.Time) bool {
-	for _, m := range []map[ledger.Key]*watched{k.watched, k.landed} {
-		for _, w := range m {
-			if !now.Before(w.due) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // pause is how long the loop may sleep.
 func (k *KubeProxy) pause(now time.Time) time.Duration {
 	if len(k.watched) == 0 {
 		return k.cfg.Idle
 	}
-	youngest := cold
-	for _, w := range k.watched {
-		youngest = min(youngest, now.Sub(w.armedAt))
-	}
-	switch {
-	case youngest < k.cfg.Hot:
+	switch age := now.Sub(k.lastArm); {
+	case age < k.cfg.Hot:
 		return k.cfg.Poll
-	case youngest < cold:
+	case age < cold:
 		return 5 * k.cfg.Poll
 	}
 	return k.cfg.Idle

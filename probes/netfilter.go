@@ -24,6 +24,8 @@ var (
 	errInterrupted = errors.New("rules changed during the read")
 	// errAbsent: the table, chain, set or element does not exist.
 	errAbsent = errors.New("no such object")
+	// errSocket: the socket itself fails, not what was asked.
+	errSocket = errors.New("netlink socket")
 )
 
 // netfilterSocket asks the kernel's nf_tables of one network namespace: the one its creating thread
@@ -80,37 +82,46 @@ func (s *netfilterSocket) query(msg uint16, family uint8, dump bool, attrs []byt
 	req = append(req, family, unix.NFNETLINK_V0, 0, 0)
 	req = append(req, attrs...)
 	if err := unix.Sendto(s.fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("send netlink request %d: %w", msg, err)
+		return fmt.Errorf("%w: send request %d: %w", errSocket, msg, err)
 	}
+	// A dump is read to its end whatever goes wrong: the kernel runs one at a time on a socket.
+	var failed error
 	for {
 		n, from, err := unix.Recvfrom(s.fd, s.buf, unix.MSG_TRUNC)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("receive answer to netlink request %d: %w", msg, err)
+			return fmt.Errorf("%w: receive answer to request %d: %w", errSocket, msg, err)
 		}
 		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
 			continue // not from the kernel
 		}
 		if n > len(s.buf) {
 			s.buf = make([]byte, 2*n)
-			return fmt.Errorf("receive answer to netlink request %d: %w", msg, errInterrupted)
+			failed = errInterrupted
+			if !dump {
+				return failed
+			}
+			continue
 		}
 		done, err := s.answers(s.buf[:n], dump, each)
-		if done || err != nil {
-			return err
+		if failed == nil {
+			failed = err
+		}
+		if done {
+			return failed
 		}
 	}
 }
 
 // answers walks the messages of one datagram. done is true when the request is answered in full.
-func (s *netfilterSocket) answers(b []byte, dump bool, each func(uint16, []byte) error) (done bool, err error) {
+func (s *netfilterSocket) answers(b []byte, dump bool, each func(uint16, []byte) error) (done bool, failed error) {
 	ne := binary.NativeEndian
 	for len(b) >= unix.NLMSG_HDRLEN {
 		size := int(ne.Uint32(b))
 		if size < unix.NLMSG_HDRLEN || size > len(b) {
-			return false, fmt.Errorf("netlink message of %d bytes in a datagram of %d", size, len(b))
+			return true, fmt.Errorf("netlink message of %d bytes in a datagram of %d", size, len(b))
 		}
 		typ, flags, seq := ne.Uint16(b[4:]), ne.Uint16(b[6:]), ne.Uint32(b[8:])
 		body := b[unix.NLMSG_HDRLEN:size]
@@ -118,24 +129,33 @@ func (s *netfilterSocket) answers(b []byte, dump bool, each func(uint16, []byte)
 		if seq != s.seq {
 			continue // left over from a request that was given up
 		}
+		var err error
 		switch {
 		case typ == unix.NLMSG_DONE:
-			return true, nil
+			if failed == nil && flags&unix.NLM_F_DUMP_INTR != 0 {
+				failed = errInterrupted
+			}
+			if failed == nil && len(body) >= 4 {
+				failed = netlinkError(body) // a dump that was given up halfway
+			}
+			return true, failed
 		case typ == unix.NLMSG_ERROR:
 			return true, netlinkError(body)
 		case flags&unix.NLM_F_DUMP_INTR != 0:
-			return false, errInterrupted
+			err = errInterrupted
 		case len(body) < nfHeaderLen:
-			return false, fmt.Errorf("netlink message type %#x is too short", typ)
+			err = fmt.Errorf("netlink message type %#x is too short", typ)
+		default:
+			err = each(binary.BigEndian.Uint16(body[2:]), body[nfHeaderLen:])
 		}
-		if err := each(binary.BigEndian.Uint16(body[2:]), body[nfHeaderLen:]); err != nil {
-			return false, err
+		if failed == nil {
+			failed = err
 		}
 		if !dump {
-			return true, nil
+			return true, failed
 		}
 	}
-	return false, nil
+	return false, failed
 }
 
 // netlinkError turns the payload of NLMSG_ERROR into an error; ENOENT becomes errAbsent.
@@ -149,7 +169,7 @@ func netlinkError(body []byte) error {
 		return nil
 	case unix.ENOENT:
 		return errAbsent
-	case unix.EINTR, unix.EAGAIN:
+	case unix.EINTR, unix.EAGAIN, unix.EBUSY:
 		return errInterrupted
 	}
 	return fmt.Errorf("kernel answers: %w", errno)

@@ -18,6 +18,7 @@ type pass struct {
 	memo     *memo
 	gen      uint64 // generation of everything in memo
 	landings []ledger.Landing
+	strange  *error // a path whose rules could not be understood
 }
 
 func (k *KubeProxy) newPass() *pass {

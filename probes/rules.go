@@ -19,6 +19,8 @@ type rule struct {
 	dnatMaps []string
 	// dnat are the addresses of a DNAT written out in the rule.
 	dnat []netip.AddrPort
+	// opaque: it has a DNAT whose address comes from something that is not decoded.
+	opaque bool
 }
 
 // decodeRule reads NFTA_RULE_* attributes (include/uapi/linux/netfilter/nf_tables.h).
@@ -139,13 +141,13 @@ func (d *ruleDecoder) nat(r *rule, b []byte) error {
 		r.dnatMaps = append(r.dnatMaps, set)
 		return err
 	}
-	if addr, ok := netip.AddrFromSlice(d.values[addrReg]); ok {
-		var port uint16
-		if p := d.values[portReg]; len(p) >= 2 {
-			port = binary.BigEndian.Uint16(p)
-		}
-		r.dnat = append(r.dnat, netip.AddrPortFrom(addr, port))
+	addr, ok := netip.AddrFromSlice(d.values[addrReg])
+	port := d.values[portReg]
+	if !ok || len(port) < 2 {
+		r.opaque = true
+		return err
 	}
+	r.dnat = append(r.dnat, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(port)))
 	return err
 }
 

@@ -30,6 +30,7 @@ func (s *state) compare(n name, e *entry, before, after []expectation, c cause) 
 				Frontends:     x.frontends(),
 				ExpectedSince: s.time(ep.since),
 				Seen:          c.at,
+				Rearmed:       c.relisted, // it left at some time while nobody watched
 			}, holder, c)
 		}
 	}
@@ -125,7 +126,7 @@ func (s *state) age(x, was expectation, c cause) {
 		}
 	}
 	for _, ep := range x.endpoints {
-		if ep.pass != s.pass {
+		if ep.pass != s.pass && !c.relisted {
 			ep.since = max(c.at.Sub(s.base), 1)
 		}
 	}

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// leftFor is how long a path that was left is remembered: as long as a removal may be pending, so
-	// that it can still be told to have returned or to be superseded.
-	leftFor = 30 * time.Minute
+	// leftFor is how long a path that was left is remembered: longer than a removal is watched, expired
+	// ones included, so that it can still be told to have returned or to be superseded.
+	leftFor = 24 * time.Hour
 	// leftMax bounds them, as ledger.Config.MaxOpen bounds the removals.
 	leftMax = 50_000
 )

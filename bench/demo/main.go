@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -33,7 +34,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	if err := run(ctx, o, os.Stdout); err != nil {
 		stop()
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
@@ -58,7 +59,7 @@ const introCluster = `This demo, in the cluster of %s:
   4. deletes the namespace, and the ClusterRole and ClusterRoleBinding lastcall-demo-agent
 `
 
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options, out io.Writer) (err error) {
 	var cl *cluster
 	if o.kubeconfig == "" {
 		fmt.Fprint(os.Stderr, introTestbed)
@@ -106,9 +107,9 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	report(os.Stdout, departures, agents.nodes, tallies, cl.testbed != nil)
+	report(out, departures, agents.nodes, tallies, cl.testbed != nil)
 	if cl.testbed != nil {
-		fmt.Print(further(cl.testbed))
+		fmt.Fprint(out, further(cl.testbed))
 	}
 	return nil
 }

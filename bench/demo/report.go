@@ -127,7 +127,7 @@ func firstSeen(d *departure) (t time.Time) {
 // lastCall names the latest place: the straggler only if its lower end is later than every other upper end.
 func lastCall(d *departure) string {
 	var lo, hi time.Time
-	var last []string
+	var last, open []string
 	var landed []landing
 	for _, p := range d.places {
 		if p.outcomes[ledger.Landed] > 0 {
@@ -139,9 +139,15 @@ func lastCall(d *departure) string {
 				lo = p.Lo
 			}
 		}
+		if p.outcomes[ledger.Expired]+p.outcomes[ledger.Gap] > 0 {
+			open = append(open, p.node)
+		}
 	}
-	if len(landed) == 0 {
+	switch {
+	case len(landed) == 0:
 		return "last call: unknown, no removal landed"
+	case len(open) > 0:
+		return fmt.Sprintf("last call: unknown, at least %s: %s has not let go", ms(hi.Sub(d.T0)), strings.Join(open, ", "))
 	}
 	for _, p := range landed {
 		if !p.Hi.Before(lo) {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -26,6 +25,9 @@ import (
 	"github.com/lastcall-k8s/lastcall/probes"
 	"github.com/lastcall-k8s/lastcall/watcher"
 )
+
+// place is the kind of the one place that this agent measures.
+const place = "kube-proxy"
 
 // agentFlags are the agent's whole configuration.
 type agentFlags struct {
@@ -146,9 +148,12 @@ func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 	}
 	ready := &readiness{}
 	ready.set("kube-proxy", errors.New("has not been looked for yet"))
+	ready.set("kubernetes API", errors.New("will be watched once kube-proxy is found"))
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		version.NewCollector("lastcall"))
+	metrics := ledger.NewMetrics(reg, place)
+	metrics.Unmeasured("unknown")
 	events := ledger.NewRing(rand.Text(), f.eventsMiB<<20, f.eventsAge)
 	server := &server{ready: ready, metrics: reg, events: events, node: f.node}
 
@@ -158,23 +163,19 @@ func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 	g.Go(func() error { return web.run(webCtx, server, f.shutdownGrace) })
 	g.Go(func() error {
 		defer stopWeb()
-		found, err := findKubeProxy(ctx, ready, log)
+		found, err := findKubeProxy(ctx, ready, metrics, log)
 		if err != nil {
 			return ignoreCanceled(ctx, err)
 		}
 		log.Info("found kube-proxy", "backend", found.Backend, "families", found.Families, "node", f.node)
-		return measure(ctx, f, config, found, server, reg, log)
+		return measure(ctx, f, config, found, server, metrics, log)
 	})
 	return g.Wait()
 }
 
 // measure is the straight line: watcher -> ledger -> probe -> ledger -> metrics and events.
-func measure(ctx context.Context, f agentFlags, config *rest.Config, found probes.Found, s *server, reg prometheus.Registerer, log *slog.Logger) error {
-	const place = "kube-proxy"
-	metrics := ledger.NewMetrics(reg, place, found.Backend)
-	for _, family := range []ledger.Family{ledger.IPv4, ledger.IPv6} {
-		metrics.Dataplane(family, slices.Contains(found.Families, family))
-	}
+func measure(ctx context.Context, f agentFlags, config *rest.Config, found probes.Found, s *server, metrics *ledger.Metrics, log *slog.Logger) error {
+	metrics.Dataplane(found.Backend, found.Families)
 	books := ledger.New(ledger.Config{Place: place, Backend: found.Backend, Families: found.Families,
 		Horizon: f.horizon, Metrics: metrics, Events: s.events})
 
@@ -186,6 +187,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 		Verified:    metrics.Verified,
 		Poll:        f.poll,
 		Subscribe:   f.subscribe,
+		Log:         log,
 	})
 	if err != nil {
 		return err
@@ -208,6 +210,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 		return err
 	}
 	s.ready.check("kubernetes API", watch.Ready)
+	s.ready.check("kernel", probe.Ready)
 	s.resourceVersion.Store(watch.ResourceVersion)
 	s.events.Started(time.Now(), f.node, buildVersion(), place, found.Backend)
 
@@ -227,7 +230,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 
 // findKubeProxy looks until it finds a dataplane that can be measured: on a new node kube-proxy may
 // start after us.
-func findKubeProxy(ctx context.Context, ready *readiness, log *slog.Logger) (probes.Found, error) {
+func findKubeProxy(ctx context.Context, ready *readiness, metrics *ledger.Metrics, log *slog.Logger) (probes.Found, error) {
 	said := ""
 	for {
 		found, err := probes.Detect()
@@ -236,6 +239,7 @@ func findKubeProxy(ctx context.Context, ready *readiness, log *slog.Logger) (pro
 			return found, nil
 		}
 		ready.set("kube-proxy", err)
+		metrics.Unmeasured(found.Backend)
 		if err.Error() != said {
 			said = err.Error()
 			log.Warn("cannot measure this node yet, will look again", "reason", err)
@@ -289,7 +293,7 @@ func listen(f agentFlags) (web, error) {
 func (w web) run(ctx context.Context, s *server, grace time.Duration) error {
 	public := &http.Server{Handler: s.public(), ReadHeaderTimeout: 5 * time.Second}
 	events := &http.Server{Handler: s.private(ctx), ReadHeaderTimeout: 5 * time.Second}
-	g := errgroup.Group{}
+	g, ctx := errgroup.WithContext(ctx)
 	serve := func(srv *http.Server, l net.Listener) {
 		g.Go(func() error {
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
