@@ -87,7 +87,7 @@ func NewMetrics(reg prometheus.Registerer, place string) *Metrics {
 	m.late.WithLabelValues(place)
 	m.resurrections.WithLabelValues(place)
 	m.uncertainty.WithLabelValues(place)
-	for _, s := range []string{"watch", "malformed", "kernel", "capacity"} {
+	for _, s := range []string{"watch", "kernel"} { // the others are rarer than a series is worth
 		m.lost.WithLabelValues(s)
 	}
 	return m

@@ -3,9 +3,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -99,20 +97,14 @@ func (a *agents) read(ctx context.Context, node, url string) {
 			return err
 		}
 		defer resp.Body.Close()
-		lines := bufio.NewScanner(resp.Body)
-		lines.Buffer(nil, 16<<20)
-		for lines.Scan() {
-			var e ledger.Event
-			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-				return err
-			}
+		err = ledger.ReadEvents(resp.Body, func(e ledger.Event) {
 			a.mu.Lock()
+			defer a.mu.Unlock()
 			a.events[node] = append(a.events[node], e)
 			close(a.grown)
 			a.grown = make(chan struct{})
-			a.mu.Unlock()
-		}
-		return errors.Join(lines.Err(), io.ErrUnexpectedEOF)
+		})
+		return errors.Join(err, io.ErrUnexpectedEOF)
 	}()
 	a.mu.Lock()
 	defer a.mu.Unlock()

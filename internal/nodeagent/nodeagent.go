@@ -4,9 +4,7 @@
 package nodeagent
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -119,20 +117,14 @@ func (a *Agent) Follow(ctx context.Context) error {
 		return err
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
-		var e ledger.Event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return fmt.Errorf("event line of %s: %w: %s", a.Node, err, lines.Bytes())
-		}
+	err = ledger.ReadEvents(resp.Body, func(e ledger.Event) {
 		a.mu.Lock()
+		defer a.mu.Unlock()
 		a.events = append(a.events, e)
 		close(a.grown)
 		a.grown = make(chan struct{})
-		a.mu.Unlock()
-	}
-	if err := lines.Err(); err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+	})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("events of %s: %w", a.Node, err)
 	}
 	return nil
