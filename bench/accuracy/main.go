@@ -111,13 +111,16 @@ func run(ctx context.Context, o options) (err error) {
 				return err
 			}
 			last[node.Name] = b.knocker
+			// What is measured is kept if a later part fails.
+			if o.out != "" {
+				if err := r.write(o.out); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	if o.out == "" {
 		return r.print(os.Stdout)
-	}
-	if err := r.write(o.out); err != nil {
-		return err
 	}
 	if err := render(o.out); err != nil {
 		return err

@@ -146,6 +146,8 @@ func (a *Agent) Await(ctx context.Context, f func(ledger.Event) bool) (ledger.Ev
 		a.mu.Unlock()
 		select {
 		case <-grown:
+		case <-a.exited:
+			return ledger.Event{}, fmt.Errorf("the agent on %s exited: %w", a.Node, a.err)
 		case <-ctx.Done():
 			return ledger.Event{}, fmt.Errorf("no such event on %s among %d: %w", a.Node, n, ctx.Err())
 		}
