@@ -232,14 +232,6 @@ func (s *shop) delete(t *testing.T, p corev1.Pod) {
 	}
 }
 
-func (s *shop) scale(t *testing.T, n int) {
-	t.Helper()
-	patch := fmt.Sprintf(`{"spec":{"replicas":%d}}`, n)
-	if _, err := s.client.AppsV1().Deployments(s.namespace).Patch(t.Context(), "shop", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // within retries f until it succeeds, and fails the test when it has not for d.
 func within(t *testing.T, d time.Duration, f func() error) {
 	t.Helper()

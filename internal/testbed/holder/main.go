@@ -37,12 +37,10 @@ type config struct {
 
 func main() {
 	log.SetFlags(log.LstdFlags | log.Lmicroseconds)
-	if err := run(); err != nil {
-		log.Print("holder: ", err)
-		os.Exit(1)
-	}
+	log.Fatal("holder: ", run())
 }
 
+// run holds the machine until its end; it returns only if that cannot begin, or cannot go on.
 func run() error {
 	if os.Getpid() != 1 {
 		return errors.New("not process 1: the testbed starts this program, people do not")
