@@ -134,9 +134,9 @@ func TestAPIOutage(t *testing.T) {
 	gate.open()
 	for _, c := range r.want(
 		"departed "+uid+" delete timestamp 30", // by the pod; the slice alone could not say when
-		"left "+uid+" default/web:http/tcp 10.0.0.1:8080",
+		"left "+uid+" default/web:http/tcp 10.0.0.1:8080 rearmed", // at some time in the hole
 		"departed uid-c vanished unknown",
-		"left uid-c default/web:http/tcp 10.0.0.3:8080",
+		"left uid-c default/web:http/tcp 10.0.0.3:8080 rearmed",
 		"returned uid-b default/web:http/tcp 10.0.0.2:8080",
 	) {
 		if c.At.Before(opened) {

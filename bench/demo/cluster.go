@@ -103,7 +103,7 @@ func onYours(ctx context.Context, o options) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", o.kubeconfig, err)
 	}
-	config.QPS = 50
+	config.QPS, config.Burst = 50, 100
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
