@@ -14,7 +14,7 @@ build: ## build bin/lastcall
 .PHONY: demo
 demo: ## the main job on a real cluster on this machine: what a rollout's removals took (KUBECONFIG=... IMAGE=... for a cluster of yours)
 	@bash bench/demo/packages.sh
-	$(GO) run ./bench/demo
+	@$(GO) run ./bench/demo
 
 .PHONY: components
 components: ## build the testbed's Kubernetes once (5 to 10 minutes); later runs find it

@@ -15,7 +15,7 @@ command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer and 
 declare -A package=(
   [etcd]=etcd-server [containerd]=containerd [ctr]=containerd [runc]=runc
   [/usr/lib/cni/ptp]=containernetworking-plugins [iptables]=iptables [nft]=nftables
-  [ipset]=ipset [conntrack]=conntrack [ip]=iproute2 [nsenter]=util-linux [mount]=mount
+  [ipset]=ipset [conntrack]=conntrack [ip]=iproute2 [nsenter]=util-linux [mount]=mount [curl]=curl
 )
 missing=()
 for program in "${!package[@]}"; do

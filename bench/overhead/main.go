@@ -159,7 +159,8 @@ type sample struct {
 	syncs          uint64
 	proxyCPU       float64 // seconds of kube-proxy and the programs it ran
 	agentCPU       float64
-	agentRSS, prox int // KiB at the end
+	agentRSS, prox int    // KiB at the end
+	landed, tight  uint64 // removals that landed, and those with a slop of at most 5 ms
 }
 
 // compare makes paired runs, the order within a pair changing each time.
@@ -242,6 +243,18 @@ func (b *bench) once(ctx context.Context, agent bool, args []string) (s sample, 
 	s = sample{syncs: n1 - n0, sync: (sum1 - sum0) / float64(n1-n0), proxyCPU: cpu(kp.Pid) - proxyCPU, prox: rss(kp.Pid)}
 	if a != nil {
 		s.agentCPU, s.agentRSS = cpu(a.Pid())-agentCPU, rss(a.Pid())
+		own, err := scrape.Families(ctx, b.cluster, b.node.Name, "http://127.0.0.1:9747/metrics")
+		if err != nil {
+			return s, err
+		}
+		for _, m := range own["lastcall_removal_uncertainty_seconds"].GetMetric() {
+			s.landed += m.GetHistogram().GetSampleCount()
+			for _, bucket := range m.GetHistogram().GetBucket() {
+				if bucket.GetUpperBound() == .005 {
+					s.tight += bucket.GetCumulativeCount()
+				}
+			}
+		}
 	}
 	return s, nil
 }
