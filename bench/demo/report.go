@@ -111,7 +111,7 @@ func report(w io.Writer, ds []*departure, nodes []string, tallies map[string]tal
 		}
 		fmt.Fprintf(w, "clients on %s: %d connections during the restart, failed: %s\n", n, t.started, kinds(t.failed))
 	}
-	fmt.Fprintf(w, "%s of %d client connections failed: new ones went to a pod that had been told to stop, until the last node let go.\n", kinds(failed), started)
+	fmt.Fprintf(w, "%s of %d client connections failed while the pods left.\n", kinds(failed), started)
 }
 
 // firstSeen is when the first agent learnt from the slices that the pod should go.
