@@ -133,7 +133,7 @@ func TestAPIOutage(t *testing.T) {
 	opened := time.Now()
 	gate.open()
 	for _, c := range r.want(
-		"departed "+uid+" delete timestamp 30", // by the pod; the slice alone could not say when
+		"departed "+uid+" delete timestamp 30",                    // by the pod; the slice alone could not say when
 		"left "+uid+" default/web:http/tcp 10.0.0.1:8080 rearmed", // at some time in the hole
 		"departed uid-c vanished unknown",
 		"left uid-c default/web:http/tcp 10.0.0.3:8080 rearmed",
