@@ -133,6 +133,9 @@ func render(dir string) error {
 	b.WriteString("\nThe same removals with what a user has today:\n\n| kube-proxy | Services | removals | listing the rules each second: late by p50 / max | samples in kubeproxy_network_programming_duration_seconds |\n|---|---|---|---|---|\n")
 	for _, f := range r.Figures {
 		polled := "not polled: the same address comes back at once"
+		if f.Removals == "real pods" {
+			polled = "unknown: the listing failed in this run"
+		}
 		if f.Polled != nil {
 			polled = fmt.Sprintf("%.0f / %.0f ms (n = %d)", f.Polled.P50, f.Polled.Max, f.Polled.N)
 		}

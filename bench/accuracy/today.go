@@ -4,14 +4,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/coreos/go-iptables/iptables"
 
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
@@ -58,41 +54,14 @@ func watchToday(ctx context.Context, c *testbed.Cluster, n testbed.Node) *today 
 
 func (t *today) stop() { t.cancel(); <-t.done }
 
-// list is what people run in a loop: nft list, or iptables -S by coreos/go-iptables.
-func (t *today) list() (text string, err error) {
-	if t.node.Mode == testbed.NFTables {
-		out, err := t.cluster.Command(t.node.Name, "nft", "list", "table", "ip", "kube-proxy").Output()
-		return string(out), err
+// list is what people run in a loop.
+func (t *today) list() (string, error) {
+	args := []string{"nft", "list", "table", "ip", "kube-proxy"}
+	if t.node.Mode != testbed.NFTables {
+		args = []string{"iptables-save", "-t", "nat"}
 	}
-	path, cleanup, err := t.iptables()
-	if err != nil {
-		return "", err
-	}
-	defer cleanup()
-	ipt, err := iptables.New(iptables.Path(path))
-	if err != nil {
-		return "", err
-	}
-	rules, err := ipt.List("nat", "")
-	return strings.Join(rules, "\n"), err
-}
-
-// iptables is a path to the node's iptables that enters its namespace.
-func (t *today) iptables() (path string, cleanup func(), err error) {
-	f, err := os.CreateTemp("", "iptables-")
-	if err != nil {
-		return "", nil, err
-	}
-	cleanup = func() { os.Remove(f.Name()) }
-	real := t.cluster.Command(t.node.Name, "iptables").Args
-	_, err = fmt.Fprintf(f, "#!/bin/sh\nexec %s \"$@\"\n", strings.Join(real, " "))
-	if err == nil {
-		err = f.Chmod(0o755)
-	}
-	if closing := f.Close(); err == nil {
-		err = closing
-	}
-	return f.Name(), cleanup, err
+	out, err := t.cluster.Command(t.node.Name, args[0], args[1:]...).Output()
+	return string(out), err
 }
 
 // goneAfter is when the first listing after a removal showed the endpoint gone; zero if none has yet.
