@@ -35,25 +35,22 @@ type commits struct {
 //
 // The id is a uint32 that skips 0 when it wraps (net/netfilter/nf_tables_api.c,
 // nf_tables_commit); the log counts on in 64 bits.
-func (l *commitLog) observe(id uint32, before, after time.Time) (grew, ok bool) {
-	if l.gen == 0 {
-		*l = commitLog{gen: uint64(id) | 1<<32, asked: before, start: after}
-		return true, true
-	}
+func (l *commitLog) observe(id uint32, before, after time.Time) (ok bool) {
 	delta := int32(id - uint32(l.gen))
 	switch {
+	case l.gen == 0, delta < 0:
+		first := l.gen == 0
+		*l = commitLog{gen: uint64(id) | 1<<32, asked: before, start: after}
+		return first
 	case delta == 0:
 		l.asked = before
-		return false, true
-	case delta < 0:
-		*l = commitLog{gen: uint64(id) | 1<<32, asked: before, start: after}
-		return true, false
+		return true
 	}
 	next := l.gen + uint64(delta)
 	l.entries = append(l.entries, commits{first: l.gen + 1, last: next, Interval: ledger.Interval{Lo: l.asked, Hi: after}})
 	l.gen, l.asked = next, before
 	l.trim(after)
-	return true, true
+	return true
 }
 
 // trim forgets what is too old, and coalesces the older half when there is too much.

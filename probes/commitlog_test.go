@@ -50,7 +50,7 @@ func TestCommitLog(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var l commitLog
 			for i, id := range tt.ids {
-				if _, ok := l.observe(id, ms(10*(i+1)), ms(10*(i+1)+1)); !ok {
+				if ok := l.observe(id, ms(10*(i+1)), ms(10*(i+1)+1)); !ok {
 					t.Fatalf("answer %d: went backwards", i)
 				}
 			}
@@ -101,7 +101,7 @@ func TestCommitLogBackwards(t *testing.T) {
 	var l commitLog
 	l.observe(100, ms(0), ms(1))
 	l.observe(101, ms(2), ms(3))
-	if _, ok := l.observe(7, ms(4), ms(5)); ok {
+	if ok := l.observe(7, ms(4), ms(5)); ok {
 		t.Error("an id that fell from 101 to 7 was taken for a commit")
 	}
 	if len(l.entries) != 0 || l.covers(ms(3)) || !l.covers(ms(5)) {

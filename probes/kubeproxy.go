@@ -271,7 +271,7 @@ func (k *KubeProxy) generation() (stamped, error) {
 	if err != nil {
 		return g, err
 	}
-	if _, ok := k.log.observe(g.id, g.before, g.after); !ok {
+	if ok := k.log.observe(g.id, g.before, g.after); !ok {
 		k.cfg.Blind(g.after)
 	}
 	return g, nil

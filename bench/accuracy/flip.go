@@ -187,7 +187,7 @@ func (b *bench) remove(ctx context.Context, uid, server string, do func() error)
 	if err := sleep(ctx, settle); err != nil {
 		return nil, err
 	}
-	s := &sample{Landed: tighten(e, t0)}
+	s := &sample{Landed: e.LandedSince(t0)} // t0 is when the API was told, on the same clock
 	for _, d := range e.Departures {
 		if d.UID == uid && d.Outcomes[ledger.Landed] != 1 {
 			return nil, fmt.Errorf("removal of %s ended as %v", uid, d.Outcomes)
@@ -215,24 +215,6 @@ func settles(uid string) func(ledger.Event) bool {
 		}
 		return false
 	}
-}
-
-// tighten is what the hub does: a landing of a path that was learnt late is one of several commits, and
-// those before T0 drop out. Here T0 is when the API was told, on the same clock.
-func tighten(e ledger.Event, t0 time.Time) ledger.Interval {
-	i := e.Interval
-	for _, c := range e.Candidates {
-		if c.Hi.After(t0) {
-			if i.Lo.Before(c.Lo) {
-				i.Lo = c.Lo
-			}
-			break
-		}
-	}
-	if i.Lo.Before(t0) {
-		i.Lo = t0
-	}
-	return i
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -45,7 +45,7 @@ func join(events map[string][]ledger.Event) []*departure {
 			for _, s := range e.Departures {
 				if d := byUID[s.UID]; d != nil && len(s.Outcomes) > 0 {
 					d.places = append(d.places, landing{node: node, backend: e.Backend, family: e.Family,
-						seen: s.SeenFirst, Interval: fromT0(e, d.T0), outcomes: s.Outcomes})
+						seen: s.SeenFirst, Interval: e.LandedSince(d.T0), outcomes: s.Outcomes})
 				}
 			}
 		}
@@ -56,21 +56,6 @@ func join(events map[string][]ledger.Event) []*departure {
 		slices.SortFunc(d.places, func(a, b landing) int { return strings.Compare(a.node+string(a.family), b.node+string(b.family)) })
 	}
 	return ds
-}
-
-// fromT0 drops what a removal cannot have landed by: the commits before T0.
-func fromT0(e ledger.Event, t0 time.Time) ledger.Interval {
-	i := e.Interval
-	for _, c := range e.Candidates {
-		if c.Hi.After(t0) {
-			i.Lo = c.Lo
-			break
-		}
-	}
-	if i.Lo.Before(t0) {
-		i.Lo = t0
-	}
-	return i
 }
 
 // report prints what was measured.
