@@ -1,28 +1,38 @@
 package ledger
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Event is one line of /v1/events. Which fields are set depends on Type; times are by the node's own
 // clock, in RFC 3339 with nanoseconds.
 type Event struct {
 	Boot string    `json:"boot"`
-	Seq  uint64    `json:"seq,omitempty"` // gap and heartbeat lines are not part of the sequence
+	Seq  uint64    `json:"seq,omitempty"` // hello, gap and heartbeat lines are not part of the sequence
 	Type EventType `json:"type"`
 	At   time.Time `json:"at,omitzero"`
 
-	Node    string `json:"node,omitempty"`    // start
-	Version string `json:"version,omitempty"` // start
-	Place   string `json:"place,omitempty"`   // start, removals
-	Backend string `json:"backend,omitempty"` // start, removals
+	Node     string   `json:"node,omitempty"`     // start, hello
+	NodeUID  string   `json:"node_uid,omitempty"` // hello: of the Node object, which no other cluster has; "" before it is known
+	Version  string   `json:"version,omitempty"`  // start, hello
+	Place    string   `json:"place,omitempty"`    // start, hello, removals
+	Backend  string   `json:"backend,omitempty"`  // start, hello, removals; hello: also of one that is not measured
+	Families []Family `json:"families,omitempty"` // start, hello: those that are measured
 
-	Pod      *Pod      `json:"pod,omitempty"` // departure
+	Pod      *Pod      `json:"pod,omitempty"` // departure, farewell
 	Reason   Reason    `json:"reason,omitempty"`
 	T0       time.Time `json:"t0,omitzero"`
 	T0Source T0Source  `json:"t0_source,omitempty"`
 	Grace    *int64    `json:"grace_seconds,omitempty"`
 	Workload string    `json:"workload,omitempty"`
-	// ResourceVersion is that of the object that showed a departure; in a heartbeat, that of the
-	// newest EndpointSlice applied.
+	Revision string    `json:"revision,omitempty"` // hash of the pod template
+	// Containers of the pod, told by the agent on its own node.
+	Containers []Container `json:"containers,omitempty"`
+	Exits      []Exit      `json:"exits,omitempty"` // farewell: the containers that have ended
+	Gone       bool        `json:"gone,omitempty"`  // farewell: the pod's object is gone
+	// ResourceVersion is that of the object that showed a departure, or that opened removals; in a
+	// heartbeat, that of the newest EndpointSlice applied.
 	ResourceVersion string `json:"resource_version,omitempty"`
 
 	// The interval of a commit; without one, the line is about an API event that opened or settled
@@ -41,6 +51,9 @@ type Event struct {
 	From uint64 `json:"from,omitempty"` // gap: the lines From to To are lost
 	To   uint64 `json:"to,omitempty"`
 	Next uint64 `json:"next,omitempty"` // heartbeat: where to resume
+
+	// NotReady is why this agent does not measure, "" if it does: hello, heartbeat.
+	NotReady string `json:"not_ready,omitempty"`
 }
 
 // EventType tells the lines apart.
@@ -49,11 +62,13 @@ type EventType string
 const (
 	EventStart        EventType = "start"        // first line of a boot
 	EventDeparture    EventType = "departure"    // a pod starts to leave, as seen from this node
+	EventFarewell     EventType = "farewell"     // containers of a departing pod ended, or its object went
 	EventRemovals     EventType = "removals"     // removals of some pods were opened or settled
 	EventLate         EventType = "late"         // an expired removal landed after all
 	EventResurrection EventType = "resurrection" // a landed path is routed again
 	EventStop         EventType = "stop"         // last line of a boot that ended well
 	EventGap          EventType = "gap"          // lines that this reader missed
+	EventHello        EventType = "hello"        // first line of an answer: who speaks
 	EventHeartbeat    EventType = "heartbeat"    // nothing new; what was applied
 )
 
@@ -67,6 +82,8 @@ type Settled struct {
 	SeenFirst time.Time `json:"seen_first,omitzero"`
 	SeenLast  time.Time `json:"seen_last,omitzero"`
 	Rearmed   bool      `json:"rearmed,omitempty"`
+	// Ports are the endpoint's ports of the removals that the line opened: which container serves.
+	Ports []uint16 `json:"ports,omitempty"`
 	Open
 }
 
@@ -76,18 +93,57 @@ type Open struct {
 	Retained int `json:"retained"`
 }
 
+// onTimeline puts every moment of the event on the timeline. T0 read off the API server's clock stays as it is.
+func (e *Event) onTimeline(of func(time.Time) time.Time) {
+	move := func(t *time.Time) {
+		if !t.IsZero() {
+			*t = of(*t)
+		}
+	}
+	interval := func(i *Interval) { move(&i.Lo); move(&i.Hi) }
+	move(&e.At)
+	if e.T0Source != FromDeletion {
+		move(&e.T0)
+	}
+	interval(&e.Interval)
+	e.Candidates = slices.Clone(e.Candidates) // shared with the landings of other lines
+	for i := range e.Candidates {
+		interval(&e.Candidates[i])
+	}
+	for i := range e.Departures {
+		move(&e.Departures[i].SeenFirst)
+		move(&e.Departures[i].SeenLast)
+	}
+	e.Exits = slices.Clone(e.Exits)
+	for i := range e.Exits {
+		move(&e.Exits[i].Told)
+	}
+}
+
+// Start is what an agent says of itself in the first line of its boot.
+type Start struct {
+	Node, Version  string
+	Place, Backend string
+	Families       []Family // measured
+}
+
 // Started writes the first line of this boot.
-func (r *Ring) Started(at time.Time, node, version, place, backend string) {
-	r.append(Event{Type: EventStart, At: at, Node: node, Version: version, Place: place, Backend: backend})
+func (r *Ring) Started(at time.Time, s Start) {
+	r.append(Event{Type: EventStart, At: at, Node: s.Node, Version: s.Version,
+		Place: s.Place, Backend: s.Backend, Families: s.Families})
 }
 
 func (r *Ring) departure(d Departure, at time.Time) {
 	e := Event{Type: EventDeparture, At: at, Pod: &d.Pod, Reason: d.Reason, T0: d.T0, T0Source: d.Source,
-		Workload: d.Workload, ResourceVersion: d.ResourceVersion}
+		Workload: d.Workload, Revision: d.Revision, Containers: d.Containers, ResourceVersion: d.ResourceVersion}
 	if d.Grace >= 0 {
 		e.Grace = &d.Grace
 	}
 	r.append(e)
+}
+
+func (r *Ring) farewell(f Farewell, at time.Time) {
+	r.append(Event{Type: EventFarewell, At: at, Pod: &f.Pod, Exits: f.Exits, Gone: f.Gone})
 }
 
 func (r *Ring) resurrection(k Key, at time.Time) {
@@ -135,9 +191,14 @@ func (b *batch) pod(g group, at time.Time, uid string) *Settled {
 	return &e.Departures[len(e.Departures)-1]
 }
 
-// touch makes sure that the pod's open counts are told.
-func (b *batch) touch(k Key, at time.Time) {
-	b.pod(group{family: k.Path.Family(), at: at.UnixNano()}, at, k.UID)
+// opened makes sure that the pod's open counts are told, with what opened the removal.
+func (b *batch) opened(k Key, c Change) {
+	g := group{family: k.Path.Family(), at: c.At.UnixNano()}
+	p := b.pod(g, c.At, k.UID)
+	if port := k.Path.Endpoint.Port(); !slices.Contains(p.Ports, port) {
+		p.Ports = append(p.Ports, port)
+	}
+	b.lines[g].ResourceVersion = c.ResourceVersion
 }
 
 func (b *batch) outcome(k Key, o Outcome, at time.Time) {

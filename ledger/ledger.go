@@ -71,13 +71,15 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 		switch {
 		case c.Departed != nil:
 			l.cfg.Events.departure(*c.Departed, c.At)
+		case c.Farewell != nil:
+			l.cfg.Events.farewell(*c.Farewell, c.At)
 		case c.Left != nil && !l.measured(c.Left.Path), c.Retained != nil && !l.measured(c.Retained.Path):
 		case c.Left != nil:
-			if l.left(b, *c.Left, c.At) {
+			if l.left(b, *c.Left, c) {
 				watch = append(watch, *c.Left)
 			}
 		case c.Retained != nil:
-			l.retain(b, *c.Retained, c.At)
+			l.retain(b, *c.Retained, c)
 		case c.Returned != nil:
 			l.end(b, *c.Returned, Restored, c.At)
 			forget = append(forget, *c.Returned) // also one that has landed: it is no resurrection
@@ -112,14 +114,14 @@ func (l *Ledger) measured(p Path) bool {
 
 // left opens a pending removal, or turns a retained one into a pending one.
 // It reports whether the probe must watch it.
-func (l *Ledger) left(b *batch, r Removal, at time.Time) bool {
+func (l *Ledger) left(b *batch, r Removal, c Change) bool {
 	e := l.open[r.Key]
 	if e != nil && e.state == expired {
 		l.close(e) // its outcome stands; this is another removal
 		e = nil
 	}
 	if e == nil {
-		if l.full(b, r.Key, at) {
+		if l.full(b, r.Key, c.At) {
 			return false
 		}
 		e = &entry{}
@@ -129,7 +131,7 @@ func (l *Ledger) left(b *batch, r Removal, at time.Time) bool {
 	}
 	e.Removal, e.state = r, pending
 	l.tally(r.UID, pending, +1)
-	b.touch(r.Key, at)
+	b.opened(r.Key, c)
 	return true
 }
 
@@ -145,13 +147,13 @@ func (l *Ledger) full(b *batch, k Key, at time.Time) bool {
 }
 
 // retain opens a removal in the retained state: it is expected here although its pod leaves.
-func (l *Ledger) retain(b *batch, r Removal, at time.Time) {
-	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, at) {
+func (l *Ledger) retain(b *batch, r Removal, c Change) {
+	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, c.At) {
 		return
 	}
 	l.open[r.Key] = &entry{Removal: r, state: retained}
 	l.tally(r.UID, retained, +1)
-	b.touch(r.Key, at)
+	b.opened(r.Key, c)
 }
 
 // end settles an open removal that no landing will settle any more.

@@ -20,9 +20,9 @@ func ms(n int) time.Time { return epoch.Add(time.Duration(n) * time.Millisecond)
 func newTest(t testing.TB, cfg Config) (*Ledger, *prometheus.Registry) {
 	reg := prometheus.NewPedanticRegistry()
 	cfg.Place, cfg.Backend, cfg.Families = "kube-proxy", "nftables", []Family{IPv4}
-	cfg.Metrics = NewMetrics(reg, cfg.Place)
+	cfg.Metrics = NewMetrics(reg, cfg.Place, func() float64 { return 0 })
 	cfg.Metrics.Dataplane(cfg.Backend, cfg.Families)
-	cfg.Events = NewRing("boot", 1<<20, time.Hour)
+	cfg.Events = NewRing("boot", 1<<20, time.Hour, sameTime)
 	return New(cfg), reg
 }
 

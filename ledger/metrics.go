@@ -31,8 +31,9 @@ type Metrics struct {
 	backend       string
 }
 
-// NewMetrics registers the agent's metrics for one place kind.
-func NewMetrics(reg prometheus.Registerer, place string) *Metrics {
+// NewMetrics registers the agent's metrics for one place kind. clockMaxError is the kernel's bound on the error of
+// this node's clock, in seconds.
+func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() float64) *Metrics {
 	m := &Metrics{reg: reg, place: place}
 	m.program = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "lastcall_removal_program_duration_seconds",

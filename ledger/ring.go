@@ -14,6 +14,7 @@ type Ring struct {
 	Boot     string
 	maxBytes int
 	maxAge   time.Duration
+	timeline func(time.Time) time.Time
 
 	mu    sync.Mutex
 	lines []line
@@ -27,16 +28,21 @@ type line struct {
 	text []byte
 }
 
-// NewRing returns an empty ring that keeps at most maxBytes of lines no older than maxAge.
-func NewRing(boot string, maxBytes int, maxAge time.Duration) *Ring {
-	return &Ring{Boot: boot, maxBytes: maxBytes, maxAge: maxAge, first: 1, grown: make(chan struct{})}
+// NewRing returns an empty ring that keeps at most maxBytes of lines no older than maxAge. Moments are
+// written as timeline maps them: onto one that no time service steps or slews.
+func NewRing(boot string, maxBytes int, maxAge time.Duration, timeline func(time.Time) time.Time) *Ring {
+	return &Ring{Boot: boot, maxBytes: maxBytes, maxAge: maxAge, timeline: timeline, first: 1, grown: make(chan struct{})}
 }
+
+// OnTimeline is a moment as the ring's lines tell it.
+func (r *Ring) OnTimeline(t time.Time) time.Time { return r.timeline(t) }
 
 // append adds an event as the next line.
 func (r *Ring) append(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.Boot, e.Seq = r.Boot, r.first+uint64(len(r.lines))
+	e.onTimeline(r.timeline)
 	text, err := json.Marshal(e)
 	if err != nil {
 		panic(err) // an event is strings, numbers and times

@@ -7,10 +7,14 @@ import (
 	"time"
 )
 
+var someStart = Start{Node: "node-1", Version: "v", Place: "kube-proxy", Backend: "nftables", Families: []Family{IPv4}}
+
+func sameTime(t time.Time) time.Time { return t }
+
 func TestRing(t *testing.T) {
-	r := NewRing("b", 2000, time.Minute)
+	r := NewRing("b", 2000, time.Minute, sameTime)
 	for i := range 100 {
-		r.Started(ms(i), "node-1", "v", "kube-proxy", "nftables")
+		r.Started(ms(i), someStart)
 	}
 	lines, next, lost := r.Since(1)
 	if next != 101 || lost == 0 || int(lost)+len(lines) != 100 {
@@ -32,17 +36,17 @@ func TestRing(t *testing.T) {
 	if lines, next, lost := r.Since(5000); len(lines) != 0 || next != 101 || lost != 0 {
 		t.Errorf("a reader from another boot: %d lines, next %d, lost %d", len(lines), next, lost)
 	}
-	r.Started(ms(100_000), "node-1", "v", "kube-proxy", "nftables")
+	r.Started(ms(100_000), someStart)
 	if lines, _, lost := r.Since(1); len(lines) != 1 || lost != 100 {
 		t.Errorf("after a minute and a half: %d lines, lost %d; want the newest only", len(lines), lost)
 	}
 }
 
 func TestRingWait(t *testing.T) {
-	r := NewRing("b", 2000, time.Minute)
+	r := NewRing("b", 2000, time.Minute, sameTime)
 	done := make(chan error)
 	go func() { done <- r.Wait(context.Background(), 1) }()
-	r.Started(ms(0), "node-1", "v", "kube-proxy", "nftables")
+	r.Started(ms(0), someStart)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -141,16 +141,31 @@ type Departure struct {
 	Grace int64
 	// Workload is "type/name" of the owner (type in lower case), "" if unknown.
 	Workload string
+	// Revision is the hash of the pod template it was made from, "" if unknown.
+	Revision string
+	// Containers of the pod, as its own node's agent saw them; nil elsewhere.
+	Containers []Container
 	// ResourceVersion of the object that showed it.
 	ResourceVersion string
+}
+
+// Farewell is what a departing pod's own node tells of its end.
+type Farewell struct {
+	Pod   Pod
+	Exits []Exit // all containers that have ended
+	Gone  bool   // the pod's object is gone
 }
 
 // Change is one thing the watcher learnt. Exactly one field is set.
 type Change struct {
 	// At is receipt of the API event that caused the change.
 	At time.Time
+	// ResourceVersion of the object whose event it was; "" for a list.
+	ResourceVersion string
 	// Departed announces a departure, before the removals it causes.
 	Departed *Departure
+	// Farewell tells how a departing pod ended, after its Departed.
+	Farewell *Farewell
 	// Left: the path is no longer expected, the removal is pending from now on.
 	Left *Removal
 	// Retained: the pod departs and the place keeps the path on purpose (KEP-1669: no other usable

@@ -21,9 +21,12 @@ func (s *state) arm(at time.Time) []ledger.Change {
 				continue
 			}
 			own.told = true
-			if !own.deletion.IsZero() { // others, such as finished Jobs, are long over
-				s.departPod(own, own.reason, true, c)
+			if own.deletion.IsZero() { // such as finished Jobs
+				own.over = true
+				continue
 			}
+			s.departPod(own, own.reason, true, c)
+			s.farewell(own, false, c)
 		}
 		for _, n := range sortedNames(s.services) {
 			e := s.services[n]

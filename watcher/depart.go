@@ -39,7 +39,7 @@ func (s *state) depart(d ledger.Departure, r rank, c cause) {
 		}
 	}
 	if p := s.uids[d.Pod.UID]; p != nil {
-		d.Workload = p.workload
+		d.Workload, d.Revision, d.Containers = p.workload, p.revision, p.containers
 	}
 	d.ResourceVersion = c.version
 	s.departures.known[d.Pod.UID] = departure{r, c.at}
@@ -106,12 +106,28 @@ func (s *state) putPod(n name, p *pod, c cause) {
 		s.uids[p.uid] = own
 	}
 	own.pod = p
-	if !s.armed || own.told || p.reason == "" {
+	if s.armed && !own.told && p.reason != "" {
+		own.told = true
+		// A pod that comes into sight terminating was deleted before.
+		s.departPod(own, p.reason, isNew || c.relisted, c)
+	}
+	s.farewell(own, false, c)
+}
+
+// farewell tells which containers of a departing pod have ended, whenever there are more of them, and that
+// its object is gone.
+func (s *state) farewell(own *ownPod, gone bool, c cause) {
+	if !s.armed || !own.told || own.over || len(own.exits) <= own.exited && !gone {
 		return
 	}
-	own.told = true
-	// A pod that comes into sight terminating was deleted before.
-	s.departPod(own, p.reason, isNew || c.relisted, c)
+	own.exited = len(own.exits)
+	f := &ledger.Farewell{Gone: gone,
+		Pod: ledger.Pod{UID: own.uid, Namespace: own.namespace, Name: own.name.name, Node: s.node}}
+	for _, e := range own.exits {
+		e.Told = c.at
+		f.Exits = append(f.Exits, e)
+	}
+	s.out = append(s.out, ledger.Change{At: c.at, Farewell: f})
 }
 
 // dropPod takes in that a pod is gone; last is its last state, nil if a list had to tell.
@@ -126,9 +142,17 @@ func (s *state) dropPod(n name, last *pod, c cause) {
 			delete(s.uids, own.uid)
 		}
 	}()
-	if !s.armed || own.told {
+	if !s.armed {
 		return
 	}
+	if last != nil && len(last.exits) > len(own.exits) {
+		own.exits = last.exits
+	}
+	defer s.farewell(own, true, c)
+	if own.told {
+		return
+	}
+	defer func() { own.told = true }()
 	switch {
 	case last == nil:
 		s.departPod(own, ledger.Vanished, true, c)

@@ -56,7 +56,7 @@ func (s *state) compare(n name, e *entry, before, after []expectation, c cause) 
 				s.enter(key, c)
 			}
 			if retained(addr) {
-				s.out = append(s.out, ledger.Change{At: c.at, Retained: &ledger.Removal{
+				s.out = append(s.out, ledger.Change{At: c.at, ResourceVersion: c.version, Retained: &ledger.Removal{
 					Key: key, Frontends: x.frontends(), ExpectedSince: s.time(ep.since)}})
 			}
 		}
@@ -93,7 +93,7 @@ func (s *state) whyLeft(was, now *endpoint, e *entry) ledger.Reason {
 
 // leave opens a removal. If another pod is expected on the path now, it ends at once.
 func (s *state) leave(r ledger.Removal, holder *endpoint, c cause) {
-	s.out = append(s.out, ledger.Change{At: c.at, Left: &r})
+	s.out = append(s.out, ledger.Change{At: c.at, ResourceVersion: c.version, Left: &r})
 	if holder != nil {
 		s.out = append(s.out, ledger.Change{At: c.at, Superseded: &r.Key})
 		return

@@ -70,7 +70,7 @@ func newPromises(t *testing.T, s *state) *promises {
 func (p *promises) apply(changes []ledger.Change) {
 	for _, c := range changes {
 		set := 0
-		for _, is := range []bool{c.Departed != nil, c.Left != nil, c.Retained != nil, c.Returned != nil, c.Superseded != nil, c.Excluded} {
+		for _, is := range []bool{c.Departed != nil, c.Farewell != nil, c.Left != nil, c.Retained != nil, c.Returned != nil, c.Superseded != nil, c.Excluded} {
 			if is {
 				set++
 			}
@@ -83,6 +83,10 @@ func (p *promises) apply(changes []ledger.Change) {
 			p.departed[c.Departed.Pod.UID] = true
 			if c.Departed.Pod.UID == "" {
 				p.t.Errorf("departure of nobody: %s", describe(c))
+			}
+		case c.Farewell != nil:
+			if !p.departed[c.Farewell.Pod.UID] {
+				p.t.Errorf("farewell without a departure: %s", describe(c))
 			}
 		case c.Left != nil:
 			k := c.Left.Key

@@ -139,9 +139,13 @@ type pod struct {
 	deletion time.Time
 	grace    int64
 	terminal bool // phase Succeeded or Failed
+	revision string
+	// containers as they are configured, and those that have ended.
+	containers []ledger.Container
+	exits      []ledger.Exit
 	// reason is why it departs, "" if it does not.
 	reason ledger.Reason
 }
 
 // node is the agent's own node.
-type node struct{ zone string }
+type node struct{ zone, uid string }

@@ -179,6 +179,32 @@ func describe(c ledger.Change) string {
 		if d.ResourceVersion != "" {
 			fmt.Fprintf(&b, ", version %s", d.ResourceVersion)
 		}
+		if d.Revision != "" {
+			fmt.Fprintf(&b, ", revision %s", d.Revision)
+		}
+		for _, x := range d.Containers {
+			fmt.Fprintf(&b, "; %s %s", x.Name, x.PreStop.Kind)
+			if x.PreStop.Seconds != nil {
+				fmt.Fprintf(&b, " %d s", *x.PreStop.Seconds)
+			}
+			if x.PreStop.Rest {
+				b.WriteString(" and more")
+			}
+			if len(x.Ports) > 0 {
+				fmt.Fprintf(&b, " %v", x.Ports)
+			}
+			if x.Sidecar {
+				b.WriteString(" sidecar")
+			}
+		}
+	case c.Farewell != nil:
+		fmt.Fprintf(&b, "farewell %s", c.Farewell.Pod.UID)
+		for _, x := range c.Farewell.Exits {
+			fmt.Fprintf(&b, ", %s %d %s", x.Name, x.Code, x.Finished.UTC().Format(time.TimeOnly))
+		}
+		if c.Farewell.Gone {
+			b.WriteString(", gone")
+		}
 	case c.Left != nil:
 		removal("left", c.Left)
 	case c.Retained != nil:

@@ -19,6 +19,7 @@ type state struct {
 	armed bool
 	// nodeKnown: the own Node exists.
 	nodeKnown bool
+	nodeUID   string
 
 	services map[name]*entry
 	owners   map[name]name // the service whose entry holds the slice
@@ -46,7 +47,9 @@ type namedSlice struct {
 type ownPod struct {
 	*pod
 	name
-	told bool // its departure was announced, or is too old to be
+	told   bool // its departure was announced, or is over
+	over   bool // it had left before the agent started: nothing more is told
+	exited int  // how many exits were told
 }
 
 func newState(node string) *state {
@@ -261,7 +264,7 @@ func (s *state) putNode(n *node, c cause) {
 		s.nodeKnown = false
 		return
 	}
-	s.nodeKnown = true
+	s.nodeKnown, s.nodeUID = true, n.uid
 	now.zone = n.zone
 	if now == s.place {
 		return

@@ -159,7 +159,8 @@ func trimHints(h *discoveryv1.EndpointHints) (zones, nodes hints) {
 
 // trimPod keeps of a pod whether and why it departs.
 func trimPod(p *corev1.Pod) *pod {
-	t := &pod{uid: string(p.UID), workload: workload(p), grace: -1}
+	t := &pod{uid: string(p.UID), workload: workload(p), revision: revision(p), grace: -1, containers: trimContainers(&p.Spec)}
+	t.exits = trimExits(&p.Status, t.containers)
 	if g := p.DeletionGracePeriodSeconds; g != nil {
 		t.grace = *g
 	}
@@ -222,8 +223,16 @@ func workload(p *corev1.Pod) string {
 	return ""
 }
 
+// revision is the hash of the template that the pod's controller made it from.
+func revision(p *corev1.Pod) string {
+	if h := p.Labels["pod-template-hash"]; h != "" {
+		return h
+	}
+	return p.Labels["controller-revision-hash"]
+}
+
 func trimNode(n *corev1.Node) *node {
-	return &node{zone: n.Labels[corev1.LabelTopologyZone]}
+	return &node{zone: n.Labels[corev1.LabelTopologyZone], uid: string(n.UID)}
 }
 
 // parseAddr accepts what kube-proxy does, leading zeros of old IPv4 objects included.

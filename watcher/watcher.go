@@ -117,6 +117,13 @@ func (w *Watcher) ResourceVersion() string {
 	return ""
 }
 
+// NodeUID is the UID of the own Node object, "" before it was listed.
+func (w *Watcher) NodeUID() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state.nodeUID
+}
+
 // set, drop and replace carry an event of a resource to the state, and what follows to Notify.
 
 func (w *Watcher) set(o *object) {

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -34,7 +34,10 @@ type agentFlags struct {
 	node          string
 	kubeconfig    string
 	listen        string
-	eventsListen  string
+	apiListen     string
+	tlsCert       string
+	tlsKey        string
+	debugListen   string
 	listJitter    time.Duration
 	horizon       time.Duration
 	poll          time.Duration
@@ -57,8 +60,13 @@ Node object, reads the kernel's rules while a removal is pending, and writes not
   /metrics    latency histograms, outcomes, and what this agent itself costs and misses
   /healthz    200 while the process runs
   /readyz     200 once the API is synced and kube-proxy's rules were found; else says why not
+
+On --api-listen, over TLS and for bearer tokens that the API server knows (audience lastcall, allowed to
+get the path):
+
   /v1/events  one JSON object a line: departures, and the commits that settled them
-              (?since=SEQ to resume, ?follow=1 to stay; on loopback only)`,
+              (?since=SEQ to resume, ?follow=1 to stay)
+  /v1/clock   what time it is here, for the hub to compare`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := f.validate(cmd)
@@ -73,7 +81,10 @@ Node object, reads the kernel's rules while a removal is pending, and writes not
 	fl.StringVar(&f.node, "node-name", os.Getenv("NODE_NAME"), "name of this node in Kubernetes (default $NODE_NAME, else the host's name)")
 	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "path to a kubeconfig; without it, the service account of the pod this runs in")
 	fl.StringVar(&f.listen, "listen", ":9747", "address of /metrics, /healthz and /readyz")
-	fl.StringVar(&f.eventsListen, "events-listen", "127.0.0.1:9748", "address of /v1/events; loopback only, since it is not authenticated")
+	fl.StringVar(&f.apiListen, "api-listen", defaultAPIListen(), "address of /v1, over TLS and for bearer tokens (default $NODE_IP:9748; not served without $NODE_IP)")
+	fl.StringVar(&f.tlsCert, "tls-cert-file", "", "certificate of /v1, read again when it changes; without it one that nobody can verify is made at start")
+	fl.StringVar(&f.tlsKey, "tls-key-file", "", "its private key")
+	fl.StringVar(&f.debugListen, "debug-listen", "", "loopback address, such as 127.0.0.1:9749, for /v1 without TLS and without tokens: everybody on this node can read it")
 	fl.DurationVar(&f.listJitter, "list-jitter", 2*time.Second, "the first LISTs start at a random moment within this time, so that a thousand agents do not ask at once")
 	fl.DurationVar(&f.horizon, "horizon", 30*time.Minute, "a removal still routed after this long is counted as expired")
 	fl.DurationVar(&f.poll, "poll", time.Millisecond, "how often the kernel is asked for its rule set generation while a removal is pending; it bounds the precision")
@@ -83,6 +94,13 @@ Node object, reads the kernel's rules while a removal is pending, and writes not
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.DurationVar(&f.shutdownGrace, "shutdown-grace", 2*time.Second, "how long readers of /v1/events may take to fetch the last lines at shutdown")
 	return c
+}
+
+func defaultAPIListen() string {
+	if ip := os.Getenv("NODE_IP"); ip != "" {
+		return net.JoinHostPort(ip, "9748")
+	}
+	return ""
 }
 
 // validate checks everything at once, and fills what has no fixed default.
@@ -95,12 +113,7 @@ func (f *agentFlags) validate(cmd *cobra.Command) (*slog.Logger, error) {
 		}
 		f.node = host
 	}
-	host, _, err := net.SplitHostPort(f.eventsListen)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("--events-listen: %w", err))
-	} else if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		errs = append(errs, fmt.Errorf("--events-listen %s: must be a loopback address such as 127.0.0.1:9748, the events are not authenticated", f.eventsListen))
-	}
+	errs = append(errs, loopback("--debug-listen", f.debugListen), pair(f.tlsCert, f.tlsKey))
 	if f.poll < 100*time.Microsecond || f.poll > time.Second {
 		errs = append(errs, fmt.Errorf("--poll %v: must be between 100us and 1s", f.poll))
 	}
@@ -110,12 +123,40 @@ func (f *agentFlags) validate(cmd *cobra.Command) (*slog.Logger, error) {
 	if f.eventsMiB < 1 || f.eventsMiB > 1024 {
 		errs = append(errs, fmt.Errorf("--events-mib %d: must be between 1 and 1024", f.eventsMiB))
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		errs = append(errs, fmt.Errorf("--log-level %q: must be debug, info, warn or error", f.logLevel))
+	log, err := newLog(cmd, f.logLevel)
+	return log, errors.Join(append(errs, err)...)
+}
+
+// loopback says whether only this node can reach an address; "" is not served at all.
+func loopback(flag, address string) error {
+	if address == "" {
+		return nil
 	}
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-	return log, errors.Join(errs...)
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("%s %s: must be a loopback address such as 127.0.0.1:9749, what it serves is not authenticated", flag, address)
+	}
+	return nil
+}
+
+// pair says whether a certificate comes with its key.
+func pair(cert, key string) error {
+	if (cert == "") != (key == "") {
+		return errors.New("--tls-cert-file and --tls-key-file: give both, or neither for a certificate made at start")
+	}
+	return nil
+}
+
+func newLog(cmd *cobra.Command, text string) (*slog.Logger, error) {
+	var level slog.Level
+	err := level.UnmarshalText([]byte(text))
+	if err != nil {
+		err = fmt.Errorf("--log-level %q: must be debug, info, warn or error", text)
+	}
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})), err
 }
 
 func restConfig(path string) (*rest.Config, error) {
@@ -141,40 +182,115 @@ func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 		return err
 	}
 	config.UserAgent = "lastcall-agent/" + buildVersion()
-	// Loopback first: an address in use must fail before anything else is started.
-	web, err := listen(f)
-	if err != nil {
-		return err
-	}
 	ready := &readiness{}
 	ready.set("kube-proxy", errors.New("has not been looked for yet"))
 	ready.set("kubernetes API", errors.New("will be watched once kube-proxy is found"))
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		version.NewCollector("lastcall"))
-	metrics := ledger.NewMetrics(reg, place)
-	metrics.Unmeasured("unknown")
-	events := ledger.NewRing(rand.Text(), f.eventsMiB<<20, f.eventsAge)
-	server := &server{ready: ready, metrics: reg, events: events, node: f.node}
+	reg := newRegistry()
+	metrics := ledger.NewMetrics(reg, place, clockMaxError)
+	line := newTimeline(readClocks)
+	is := &identity{node: f.node}
+	s := &server{ready: ready, metrics: reg, time: line, who: is.hello, applied: is.applied,
+		events: ledger.NewRing(rand.Text(), f.eventsMiB<<20, f.eventsAge, line.of)}
+	unmeasured := func(backend string) { metrics.Unmeasured(backend); is.found(backend, nil) }
+	unmeasured("unknown")
 
-	g, ctx := errgroup.WithContext(ctx)
 	// The listeners outlive the measuring, so that readers get its last lines.
 	webCtx, stopWeb := context.WithCancel(context.WithoutCancel(ctx))
-	g.Go(func() error { return web.run(webCtx, server, f.shutdownGrace) })
+	defer stopWeb()
+	sites, err := agentSites(webCtx, f, s, config)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serve(webCtx, f.shutdownGrace, log, sites...) })
+	g.Go(func() error {
+		every(ctx, time.Second, func(time.Time) { line.note() })
+		return nil
+	})
 	g.Go(func() error {
 		defer stopWeb()
-		found, err := findKubeProxy(ctx, ready, metrics, log)
+		found, err := findKubeProxy(ctx, ready, unmeasured, log)
 		if err != nil {
 			return ignoreCanceled(ctx, err)
 		}
 		log.Info("found kube-proxy", "backend", found.Backend, "families", found.Families, "node", f.node)
-		return measure(ctx, f, config, found, server, metrics, log)
+		return measure(ctx, f, config, found, s, is, metrics, log)
 	})
 	return g.Wait()
 }
 
+func newRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		version.NewCollector("lastcall"))
+	return reg
+}
+
+// agentSites opens what the agent serves.
+func agentSites(ctx context.Context, f agentFlags, s *server, config *rest.Config) ([]*site, error) {
+	guard, err := newGuard(config)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := serverTLS(f.tlsCert, f.tlsKey)
+	if err != nil {
+		return nil, err
+	}
+	v1 := s.v1(ctx)
+	sites := []*site{
+		{flag: "--listen", address: f.listen, handler: s.public(), most: 64},
+		{flag: "--api-listen", address: f.apiListen, handler: guard.protect(v1), tls: secure, most: 64},
+		{flag: "--debug-listen", address: f.debugListen, handler: v1, most: 16},
+	}
+	return sites, listenAll(sites)
+}
+
+// identity is who this agent is, as far as it is known.
+type identity struct {
+	node string
+
+	mu       sync.Mutex
+	watch    *watcher.Watcher // nil before it runs
+	backend  string
+	families []ledger.Family // measured
+}
+
+func (i *identity) watched(w *watcher.Watcher) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.watch = w
+}
+
+// applied is the newest slice resourceVersion that the watcher applied.
+func (i *identity) applied() string {
+	i.mu.Lock()
+	w := i.watch
+	i.mu.Unlock()
+	if w == nil {
+		return ""
+	}
+	return w.ResourceVersion()
+}
+
+func (i *identity) found(backend string, measured []ledger.Family) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.backend, i.families = backend, measured
+}
+
+func (i *identity) hello() ledger.Event {
+	i.mu.Lock()
+	e := ledger.Event{Node: i.node, Version: buildVersion(), Place: place, Backend: i.backend, Families: i.families}
+	w := i.watch
+	i.mu.Unlock()
+	if w != nil {
+		e.NodeUID = w.NodeUID() // waits for an event that is being applied
+	}
+	return e
+}
+
 // measure is the straight line: watcher -> ledger -> probe -> ledger -> metrics and events.
-func measure(ctx context.Context, f agentFlags, config *rest.Config, found probes.Found, s *server, metrics *ledger.Metrics, log *slog.Logger) error {
+func measure(ctx context.Context, f agentFlags, config *rest.Config, found probes.Found, s *server, is *identity, metrics *ledger.Metrics, log *slog.Logger) error {
 	metrics.Dataplane(found.Backend, found.Families)
 	books := ledger.New(ledger.Config{Place: place, Backend: found.Backend, Families: found.Families,
 		Horizon: f.horizon, Metrics: metrics, Events: s.events})
@@ -211,8 +327,9 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	}
 	s.ready.check("kubernetes API", watch.Ready)
 	s.ready.check("kernel", probe.Ready)
-	s.resourceVersion.Store(watch.ResourceVersion)
-	s.events.Started(time.Now(), f.node, buildVersion(), place, found.Backend)
+	is.watched(watch)
+	is.found(found.Backend, found.Families)
+	s.events.Started(time.Now(), ledger.Start{Node: f.node, Version: buildVersion(), Place: place, Backend: found.Backend, Families: found.Families})
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return probe.Run(ctx, found) })
@@ -230,7 +347,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 
 // findKubeProxy looks until it finds a dataplane that can be measured: on a new node kube-proxy may
 // start after us.
-func findKubeProxy(ctx context.Context, ready *readiness, metrics *ledger.Metrics, log *slog.Logger) (probes.Found, error) {
+func findKubeProxy(ctx context.Context, ready *readiness, unmeasured func(backend string), log *slog.Logger) (probes.Found, error) {
 	said := ""
 	for {
 		found, err := probes.Detect()
@@ -239,7 +356,7 @@ func findKubeProxy(ctx context.Context, ready *readiness, metrics *ledger.Metric
 			return found, nil
 		}
 		ready.set("kube-proxy", err)
-		metrics.Unmeasured(found.Backend)
+		unmeasured(found.Backend)
 		if err.Error() != said {
 			said = err.Error()
 			log.Warn("cannot measure this node yet, will look again", "reason", err)
@@ -271,48 +388,4 @@ func ignoreCanceled(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// web is the pair of listeners.
-type web struct{ public, events net.Listener }
-
-func listen(f agentFlags) (web, error) {
-	public, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return web{}, fmt.Errorf("--listen: %w", err)
-	}
-	events, err := net.Listen("tcp", f.eventsListen)
-	if err != nil {
-		public.Close()
-		return web{}, fmt.Errorf("--events-listen: %w", err)
-	}
-	return web{public, events}, nil
-}
-
-// run serves until ctx ends; then followers get the last lines and the time to read them.
-func (w web) run(ctx context.Context, s *server, grace time.Duration) error {
-	public := &http.Server{Handler: s.public(), ReadHeaderTimeout: 5 * time.Second}
-	events := &http.Server{Handler: s.private(ctx), ReadHeaderTimeout: 5 * time.Second}
-	g, ctx := errgroup.WithContext(ctx)
-	serve := func(srv *http.Server, l net.Listener) {
-		g.Go(func() error {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
-		})
-	}
-	serve(public, w.public)
-	serve(events, w.events)
-	g.Go(func() error {
-		<-ctx.Done()
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-		defer cancel()
-		if events.Shutdown(end) != nil {
-			events.Close()
-		}
-		public.Close()
-		return nil
-	})
-	return g.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,8 +50,8 @@ func TestRefuses(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"several mistakes at once", []string{"agent", "--events-listen", "0.0.0.0:1", "--poll", "5s", "--horizon", "1ms", "--events-mib", "0", "--log-level", "loud"},
-			[]string{"--events-listen 0.0.0.0:1: must be a loopback address", "--poll 5s: must be between 100us and 1s", "--horizon 1ms: must be at least 1s",
+		{"several mistakes at once", []string{"agent", "--debug-listen", "0.0.0.0:1", "--poll", "5s", "--horizon", "1ms", "--events-mib", "0", "--log-level", "loud"},
+			[]string{"--debug-listen 0.0.0.0:1: must be a loopback address", "--poll 5s: must be between 100us and 1s", "--horizon 1ms: must be at least 1s",
 				"--events-mib 0: must be between", `--log-level "loud": must be debug, info, warn or error`}},
 		{"neither in a pod nor given a kubeconfig", []string{"agent"}, []string{"not in a pod", "give --kubeconfig"}},
 		{"no such kubeconfig", []string{"agent", "--kubeconfig", "/nonexistent"}, []string{"--kubeconfig", "/nonexistent"}},
@@ -175,15 +176,16 @@ func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return 
 
 // TestEvents: what a reader of /v1/events gets: a gap for what is lost, heartbeats, the last line at the end.
 func TestEvents(t *testing.T) {
-	ring := ledger.NewRing("boot", 500, time.Hour)
+	ring := ledger.NewRing("boot", 500, time.Hour, func(t time.Time) time.Time { return t })
 	for range 20 {
-		ring.Started(time.Now(), "node-1", "v", "kube-proxy", "nftables")
+		ring.Started(time.Now(), ledger.Start{Node: "node-1"})
 	}
 	stop, end := context.WithCancel(context.Background())
 	defer end()
-	s := &server{ready: &readiness{}, events: ring}
-	s.resourceVersion.Store(func() string { return "77" })
-	web := httptest.NewServer(s.private(stop))
+	s := &server{ready: &readiness{}, events: ring, time: newTimeline(readClocks), applied: func() string { return "77" },
+		who: func() ledger.Event { return ledger.Event{Node: "node-1", NodeUID: "u"} }}
+	s.ready.set("kube-proxy", errors.New("is not there"))
+	web := httptest.NewServer(s.v1(stop))
 	defer web.Close()
 
 	fetch := func(query string) (status int, events []ledger.Event) {
@@ -203,14 +205,17 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	_, all := fetch("")
-	first, last := all[0], all[len(all)-1]
-	if first.Type != ledger.EventGap || first.From != 1 || first.To+1 != all[1].Seq {
-		t.Errorf("first line %+v, want the gap before line %d", first, all[1].Seq)
+	hello, first, last := all[0], all[1], all[len(all)-1]
+	if hello.Type != ledger.EventHello || hello.Boot != "boot" || hello.NodeUID != "u" || hello.NotReady != "kube-proxy: is not there" {
+		t.Errorf("first line %+v, want who speaks", hello)
+	}
+	if first.Type != ledger.EventGap || first.From != 1 || first.To+1 != all[2].Seq {
+		t.Errorf("second line %+v, want the gap before line %d", first, all[2].Seq)
 	}
 	if last.Type != ledger.EventHeartbeat || last.Next != 21 || last.ResourceVersion != "77" {
 		t.Errorf("last line %+v, want a heartbeat", last)
 	}
-	if _, events := fetch("?since=20"); len(events) != 2 || events[0].Seq != 20 {
+	if _, events := fetch("?since=20"); len(events) != 3 || events[1].Seq != 20 {
 		t.Errorf("since 20: %+v", events)
 	}
 	if status, _ := fetch("?since=yesterday"); status != http.StatusBadRequest {
@@ -240,7 +245,7 @@ func TestEvents(t *testing.T) {
 		}
 	}()
 	<-begun
-	ring.Started(time.Now(), "the-last-line", "v", "kube-proxy", "nftables")
+	ring.Started(time.Now(), ledger.Start{Node: "the-last-line"})
 	end()
 	events := <-followed
 	var nodes []string

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/lastcall-k8s/lastcall/hub"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -22,10 +23,11 @@ type server struct {
 	ready   *readiness
 	metrics *prometheus.Registry
 	events  *ledger.Ring
-	node    string
-	// resourceVersion is a func() string: the newest slice resourceVersion that the watcher applied.
-	resourceVersion atomic.Value
-	followers       atomic.Int32
+	time    *timeline
+	who     func() ledger.Event // the fields of a hello line that say who this is and what it measures
+	// applied is the newest slice resourceVersion that the watcher applied, "" before it runs.
+	applied   func() string
+	followers atomic.Int32
 }
 
 // maxFollowers bounds the readers of /v1/events: each costs a connection and a goroutine.
@@ -49,18 +51,23 @@ func (s *server) public() http.Handler {
 	return mux
 }
 
-// private serves the event lines. stop ends followers, after the last line.
-func (s *server) private(stop context.Context) http.Handler {
+// v1 serves the event lines and the clock. stop ends followers, after the last line.
+func (s *server) v1(stop context.Context) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/clock", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		// The time last: what comes after it is the way back.
+		json.NewEncoder(w).Encode(hub.Clock{Boot: s.events.Boot, Epoch: clockEpoch(), Time: s.time.now()}) //nolint:errcheck // the reader has left
+	})
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
 		since, err := strconv.ParseUint(r.FormValue("since"), 10, 64)
 		if err != nil && r.FormValue("since") != "" {
-			http.Error(w, "since must be a sequence number, as in the field seq of the lines", http.StatusBadRequest)
+			refuse(w, http.StatusBadRequest, "since must be a sequence number, as in the field seq of the lines")
 			return
 		}
 		if s.followers.Add(1) > maxFollowers {
 			s.followers.Add(-1)
-			http.Error(w, "too many readers; try again later", http.StatusServiceUnavailable)
+			refuse(w, http.StatusServiceUnavailable, "too many readers; try again later")
 			return
 		}
 		defer s.followers.Add(-1)
@@ -77,6 +84,11 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 	}
 	out := http.NewResponseController(w)
 	follow := r.FormValue("follow") != "" && r.FormValue("follow") != "0"
+	hello := s.who()
+	hello.Boot, hello.Type, hello.At, hello.NotReady = s.events.Boot, ledger.EventHello, s.time.now(), s.notReady()
+	if json.NewEncoder(w).Encode(hello) != nil {
+		return
+	}
 	for {
 		lines, next, lost := s.events.Since(since)
 		// A reader that does not read must not hold memory or a goroutine for ever.
@@ -92,7 +104,8 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 				return
 			}
 		}
-		beat := ledger.Event{Boot: s.events.Boot, Type: ledger.EventHeartbeat, At: time.Now(), Next: next, ResourceVersion: s.applied()}
+		beat := ledger.Event{Boot: s.events.Boot, Type: ledger.EventHeartbeat, At: s.time.now(), Next: next,
+			ResourceVersion: s.applied(), NotReady: s.notReady()}
 		if line.Encode(beat) != nil || out.Flush() != nil || !follow {
 			return
 		}
@@ -115,9 +128,9 @@ func (s *server) waitForLine(request, stop context.Context, next uint64) {
 	s.events.Wait(ctx, next) //nolint:errcheck // whatever ended it, the loop looks again
 }
 
-func (s *server) applied() string {
-	if f, ok := s.resourceVersion.Load().(func() string); ok {
-		return f()
+func (s *server) notReady() string {
+	if err := s.ready.err(); err != nil {
+		return err.Error()
 	}
 	return ""
 }

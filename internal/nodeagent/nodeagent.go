@@ -49,7 +49,7 @@ type Agent struct {
 func Start(ctx context.Context, c *testbed.Cluster, binary, node string, log io.Writer, args ...string) (*Agent, error) {
 	a := &Agent{Node: node, exited: make(chan struct{}), grown: make(chan struct{}),
 		http: &http.Client{Transport: &http.Transport{DialContext: c.Dialer(node)}}}
-	args = append([]string{"agent", "--node-name", node, "--kubeconfig", c.NodeKubeconfig, "--list-jitter", "0"}, args...)
+	args = append([]string{"agent", "--node-name", node, "--kubeconfig", c.NodeKubeconfig, "--list-jitter", "0", "--debug-listen", "127.0.0.1:9749"}, args...)
 	a.cmd = c.Command(node, binary, args...)
 	a.cmd.Stdout, a.cmd.Stderr = log, log
 	if err := a.cmd.Start(); err != nil {
@@ -108,7 +108,7 @@ func (a *Agent) Metrics(ctx context.Context) (string, error) {
 
 // Follow collects the agent's events until ctx ends or the agent stops.
 func (a *Agent) Follow(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9748/v1/events?follow=1", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9749/v1/events?follow=1", nil)
 	if err != nil {
 		return err
 	}
