@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// buckets are the bounds, in seconds, of every latency histogram here and in the hub, so that they
+// Buckets are the bounds, in seconds, of every latency histogram here and in the hub, so that they
 // can be added up across places.
-var buckets = []float64{.01, .05, .1, .25, .5, 1, 2, 3, 5, 8, 12, 20, 30, 60, 120, 300, 1200}
+var Buckets = []float64{.01, .05, .1, .25, .5, 1, 2, 3, 5, 8, 12, 20, 30, 60, 120, 300, 1200}
 
 // Metrics are all series of the agent. None carries a pod's or a Service's name.
 type Metrics struct {
@@ -39,7 +39,7 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 		Name: "lastcall_removal_program_duration_seconds",
 		Help: "Time from the receipt of the API event that removed a path from this place's expected set until no new connection could take it. " +
 			"0 if the place was faster than our watch.",
-		Buckets:                        buckets,
+		Buckets:                        Buckets,
 		NativeHistogramBucketFactor:    1.1,
 		NativeHistogramMaxBucketNumber: 160,
 	}, []string{"place", "backend", "family"})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -234,5 +235,36 @@ func TestVerdictNeverGuesses(t *testing.T) {
 	}
 	if text, st := verdict(report.Departure{Late: report.No, Expected: 3, Answered: 2}); st == green || !strings.Contains(text, "as far as is known") {
 		t.Errorf("2 of 3 nodes: %q", text)
+	}
+}
+
+// TestMany: what is left out is counted, and -o wide leaves nothing out.
+func TestMany(t *testing.T) {
+	d := report.Departure{UID: "u0", Pod: "shop-0", Node: "node-0", T0: time.Unix(1, 0), LastCall: span(1, 1.2), Complete: true, Expected: 12, Answered: 12}
+	for i := range 12 {
+		d.Slowest = append(d.Slowest, report.Landing{Node: fmt.Sprintf("node-%d", i), Kind: "kube-proxy", Landed: span(1, 1.2-float64(i)/100), Unusable: i < 9, ClockError: .3})
+	}
+	e := report.Explanation{Episode: report.Episode{Workload: "deployment/shop", Worst: "u0"}, Departures: []report.Departure{d}}
+	for i := range 20 {
+		e.Departures = append(e.Departures, report.Departure{UID: fmt.Sprint(i), Pod: fmt.Sprintf("shop-%d", i+1)})
+	}
+	v := view{screen: screen{width: 80}, now: time.Now, zone: time.UTC}
+	for _, wide := range []bool{false, true} {
+		v.wide = wide
+		var b strings.Builder
+		v.explanation(&b, e, "", pages{})
+		for _, want := range []string{"  and 4 more places, the slowest of them 1.12 s (-o wide shows them)\n", "and 5 more pods (-o wide shows them)\n"} {
+			if strings.Contains(b.String(), want) == wide {
+				t.Errorf("wide %v, %q:\n%s", wide, want, b.String())
+			}
+		}
+		if want := "And 3 more notes like these (-o json has all).\n"; !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, b.String())
+		}
+		for line := range strings.Lines(b.String()) {
+			if len(line) > 81 {
+				t.Errorf("%d columns: %s", len(line)-1, line)
+			}
+		}
 	}
 }

@@ -63,7 +63,7 @@ func (g ground) nodeFindings() (fs []finding) {
 	for _, p := range slices.Sorted(maps.Keys(platforms)) {
 		parts = append(parts, fmt.Sprintf("%d %s", platforms[p], p))
 	}
-	fs = append(fs, finding{Check: "nodes", Result: ok, What: fmt.Sprintf("%s: %s, kernels %s", report.Plural(len(g.nodes), "node"), strings.Join(parts, ", "), g.kernels())})
+	fs = append(fs, finding{Check: "nodes", Result: ok, What: fmt.Sprintf("%s: %s, kernel %s", report.Plural(len(g.nodes), "node"), strings.Join(parts, ", "), g.kernels())})
 	if len(arch) > 0 {
 		fs = append(fs, finding{Check: "nodes", Result: fail, What: "no image for the architecture of " + some(arch, 5), Do: "Images are built for linux/amd64 and linux/arm64."})
 	}

@@ -178,7 +178,7 @@ func (v view) legend(w io.Writer, c chart, ls []report.Landing, d report.Departu
 		}
 	}
 	if v.colour && c.told != nil && axisEnd(d) > c.told.Hi {
-		parts = append(parts, "red: told to stop by then")
+		parts = append(parts, "yellow: perhaps told to stop by then, red: surely")
 	}
 	if len(parts) > 0 {
 		fmt.Fprintln(w, v.paint(strings.Repeat(" ", 2)+fill(strings.Join(parts, ", "), v.width, 2, 2), dim))

@@ -1,6 +1,7 @@
 // Command lastcall measures when every place has stopped sending new connections to a terminating pod.
 //
 //	lastcall agent    on every node: times removals in this node's kernel
+//	lastcall hub      one per cluster: joins what the agents saw
 package main
 
 import (
@@ -26,7 +27,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(agentCommand())
+	root.AddCommand(agentCommand(), hubCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "lastcall: %v\n", err)
 		stop()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -8,6 +9,15 @@ import (
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 )
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	s := open(t, newPath(t), Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
 
 func TestTrimByAge(t *testing.T) {
 	clock := newClock()

@@ -1,0 +1,164 @@
+package hub
+
+import (
+	"slices"
+	"time"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
+)
+
+// episode is a chain of departures of one workload that may still grow, or whose departures may still change.
+type episode struct {
+	report.Episode
+	members map[string]member // by pod UID
+	revs    map[string]bool   // revisions of the pods that left
+	dirty   bool
+	tagged  bool // nobody needs to be asked again
+}
+
+// member is what an episode needs of one departure.
+type member struct {
+	reason   ledger.Reason
+	revision string
+	t0, last time.Time // last call, or T0 while there is none
+	end      time.Time // of the pod
+	late     report.Late
+	kept     bool
+	pending  bool
+	complete bool
+	call     *report.Span
+}
+
+// workloadKey names a workload.
+type workloadKey struct{ namespace, workload string }
+
+// chainer puts departures into episodes.
+type chainer struct {
+	gap  time.Duration
+	next func() int64 // a number that no episode has had
+	open map[workloadKey]*episode
+}
+
+// join puts a departure that leaves into its workload's episode, and returns it; nil if it belongs to none.
+func (c *chainer) join(d report.Departure, end time.Time) *episode {
+	if !leaves(d.Reason) || d.T0.IsZero() {
+		return nil
+	}
+	k := workloadKey{d.Namespace, d.Workload}
+	if d.Workload == "" {
+		k.workload = "pod/" + d.Pod
+	}
+	e := c.open[k]
+	if e == nil || d.T0.Sub(e.Ended) >= c.gap && e.members[d.UID] == (member{}) {
+		e = &episode{Episode: report.Episode{ID: c.next(), Namespace: k.namespace, Workload: k.workload, Tag: report.UnknownTag, Open: true},
+			members: map[string]member{}, revs: map[string]bool{}}
+		c.open[k] = e
+	}
+	m := member{reason: d.Reason, revision: d.Revision, t0: d.T0, last: d.T0, end: end, late: d.Late, kept: d.Kept,
+		pending: d.Pending > 0, complete: d.Complete, call: d.LastCall}
+	if d.LastCall != nil {
+		m.last = d.T0.Add(time.Duration(d.LastCall.Hi * float64(time.Second)))
+	}
+	if old, ok := e.members[d.UID]; !ok || old != m {
+		if !ok {
+			e.tagged = false
+		}
+		e.members[d.UID] = m
+		if d.Revision != "" {
+			e.revs[d.Revision] = true
+		}
+		e.sum()
+	}
+	return e
+}
+
+// sum counts an episode anew from its departures.
+func (e *episode) sum() {
+	e.dirty = true
+	e.Left, e.Late, e.Unknown, e.Kept, e.Pending, e.LastCall, e.Worst = len(e.members), 0, 0, 0, 0, nil, ""
+	e.Begun, e.Ended = time.Time{}, time.Time{}
+	var worst float64 = -1
+	evicted := 0
+	for uid, m := range e.members {
+		if e.Begun.IsZero() || m.t0.Before(e.Begun) {
+			e.Begun = m.t0
+		}
+		if m.last.After(e.Ended) {
+			e.Ended = m.last
+		}
+		switch {
+		case m.kept:
+			e.Kept++
+		case m.late == report.Yes:
+			e.Late++
+		case m.late == report.Unknown:
+			e.Unknown++
+		}
+		call := 0.0
+		if m.call != nil {
+			call = m.call.Hi
+		}
+		if m.pending {
+			e.Pending++
+			call += 1e9 // longer than anything that has ended
+		}
+		if call > worst || call == worst && uid < e.Worst {
+			worst, e.Worst, e.LastCall = call, uid, m.call
+		}
+		if m.reason == ledger.Evict {
+			evicted++
+		}
+	}
+	if 2*evicted > len(e.members) {
+		e.Tag, e.tagged = report.Drain, true
+	}
+	e.Most = mostAtOnce(e.members)
+}
+
+// mostAtOnce is how many pods were between T0 and their end at the same time.
+func mostAtOnce(ms map[string]member) int {
+	type step struct {
+		at time.Time
+		by int
+	}
+	var steps []step
+	for _, m := range ms {
+		end := m.end
+		if !end.After(m.t0) {
+			end = m.t0.Add(time.Nanosecond)
+		}
+		steps = append(steps, step{m.t0, 1}, step{end, -1})
+	}
+	slices.SortFunc(steps, func(a, b step) int {
+		if c := a.at.Compare(b.at); c != 0 {
+			return c
+		}
+		return a.by - b.by // who ends makes room first
+	})
+	n, most := 0, 0
+	for _, s := range steps {
+		n += s.by
+		most = max(most, n)
+	}
+	return most
+}
+
+// close ends the episodes that nothing can join any more, and returns those that changed.
+func (c *chainer) close(now time.Time) (changed []*episode) {
+	for k, e := range c.open {
+		done := now.Sub(e.Ended) >= c.gap
+		for _, m := range e.members {
+			done = done && m.complete && !m.pending
+		}
+		if done {
+			e.Open, e.dirty = false, true
+			delete(c.open, k)
+		}
+		if e.dirty {
+			changed = append(changed, e)
+			e.dirty = false
+		}
+	}
+	return changed
+}

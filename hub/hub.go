@@ -1,0 +1,371 @@
+// Package hub joins what every node's agent saw of a departure to one row.
+//
+//	agent ──/v1/events──> pull ──> joiner (pure) ──> row ──> store ──> /v1, pages, /metrics
+//	agent ──/v1/clock───> estimate ┘
+//
+// It reads the cluster's nodes and its own agents' pods from the API, and writes nothing there.
+package hub
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/store"
+)
+
+// Config says whom to ask, and where rows go. All fields are required unless said otherwise.
+type Config struct {
+	Version string
+	Now     func() time.Time // the hub's time, steady
+	Store   *store.Store
+	// Agents is how agents are spoken to: its transport verifies them, and adds the hub's token.
+	Agents *http.Client
+	// AgentPort is where every agent serves /v1.
+	AgentPort int
+	// Gap between one's last call and the next T0 that ends an episode.
+	Gap time.Duration
+	// Tag says what an episode was; nil: nobody can.
+	Tag     func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, error)
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+}
+
+// Hub is the state that all parts share. Make one with New.
+type Hub struct {
+	cfg     Config
+	metrics *metrics
+
+	mu      sync.Mutex // guards what follows
+	join    *joiner
+	chain   *chainer
+	readers map[string]*reader // by node
+	wake    chan struct{}      // a reader must be started or stopped
+	nextID  int64
+	cursors map[string]store.Cursor // as stored
+	flushed time.Time               // cursors
+	resume  map[string]store.Cursor // of before this start
+
+	synced func() bool // the Node list is complete
+}
+
+// New reads where the last hub left off. It starts nothing.
+func New(ctx context.Context, cfg Config) *Hub {
+	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}},
+		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }}
+	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}}
+	h.metrics = newMetrics(cfg.Metrics, h)
+	if id, err := cfg.Store.NextEpisodeID(ctx); err == nil {
+		h.nextID = id
+	}
+	h.resume, _ = cfg.Store.Cursors(ctx) // without them everything that agents have is read
+	h.restore(ctx)
+	return h
+}
+
+// number is an episode's. While the store does not answer it is the time: no counting has come that far.
+func (h *Hub) number() int64 {
+	if h.nextID == 0 {
+		h.nextID = h.cfg.Now().Unix()
+	}
+	h.nextID++
+	return h.nextID - 1
+}
+
+// restore takes up the episodes that another departure may join.
+func (h *Hub) restore(ctx context.Context) {
+	open, err := h.cfg.Store.Episodes(ctx, store.EpisodeFilter{Open: true, Limit: 10_000})
+	if err != nil {
+		return
+	}
+	for _, o := range open {
+		x, found, err := h.cfg.Store.Episode(ctx, o.ID, 0)
+		if err != nil || !found {
+			continue
+		}
+		e := &episode{Episode: x.Episode, members: map[string]member{}, revs: map[string]bool{}}
+		h.chain.open[workloadKey{o.Namespace, o.Workload}] = e
+		for _, d := range x.Departures {
+			end := d.T0
+			if d.Grace != nil {
+				end = end.Add(time.Duration(*d.Grace) * time.Second)
+			}
+			h.chain.join(d, end)
+		}
+	}
+}
+
+// Run follows the agents and keeps rows until ctx ends; then what is known is stored.
+func (h *Hub) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.supervise(ctx) })
+	g.Go(func() error { return h.cfg.Store.Run(ctx) })
+	g.Go(func() error {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+				defer cancel()
+				h.flush(end, true)
+				return nil
+			case <-t.C:
+				h.flush(ctx, false)
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// flush judges what is open and stores what changed.
+func (h *Hub) flush(ctx context.Context, all bool) {
+	batch, rows, episodes := h.collect(all)
+	if len(batch.Departures)+len(batch.Episodes)+len(batch.Cursors) > 0 {
+		if err := h.cfg.Store.Commit(ctx, batch); err != nil && ctx.Err() == nil {
+			// Kept as changed, so that they are stored when the store works again.
+			h.mu.Lock()
+			for _, r := range rows {
+				r.dirty, r.sampled = true, false
+			}
+			for _, e := range episodes {
+				e.dirty = true
+				if k := (workloadKey{e.Namespace, e.Workload}); h.chain.open[k] == nil {
+					h.chain.open[k] = e
+				}
+			}
+			clear(h.cursors)
+			h.mu.Unlock()
+		}
+	}
+	h.tag(ctx, episodes)
+}
+
+// collect makes a batch of what changed since the last.
+func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.cfg.Now()
+	for uid, r := range h.join.rows {
+		h.join.judge(r, now)
+		// What is open is stored as it changes, so that whoever asks sees it; not in its first second, when it changes
+		// all the time.
+		if r.dirty && (all || r.complete || now.Sub(r.born) > time.Second) {
+			d, landings := r.build(now)
+			// Whose workload it is says the pod's own node; without it, wait as long as its agent may be slow.
+			if r.own || r.complete || now.Sub(r.born) > 10*time.Second {
+				if e := h.chain.join(d, r.end(r.origin())); e != nil {
+					r.episode, d.Episode = e.ID, e.ID
+				}
+			}
+			b.Departures = append(b.Departures, d)
+			if r.complete && !r.sampled {
+				r.sampled = true
+				b.Landings = append(b.Landings, samples(uid, landings))
+				h.metrics.departed(d)
+			}
+			rows = append(rows, r)
+			r.dirty = false
+		}
+		if r.over(now) && !r.dirty {
+			delete(h.join.rows, uid)
+		}
+	}
+	episodes = h.chain.close(now)
+	for _, e := range episodes {
+		b.Episodes = append(b.Episodes, e.Episode)
+	}
+	// Cursors move slowly: reading a line twice changes nothing.
+	if all || now.Sub(h.flushed) > 10*time.Second {
+		h.flushed = now
+		b.Cursors = h.moved()
+	}
+	return b, rows, episodes
+}
+
+// moved are the cursors that changed: up to the first line of a row that is not complete.
+func (h *Hub) moved() (cs []store.Cursor) {
+	at := map[*node]uint64{}
+	for _, n := range h.join.nodes {
+		if n.boot != "" {
+			at[n] = n.next
+		}
+	}
+	for _, r := range h.join.rows {
+		if r.complete {
+			continue
+		}
+		for n, seq := range r.since {
+			if have, ok := at[n]; ok && seq < have {
+				at[n] = seq
+			}
+		}
+	}
+	for n, next := range at {
+		c := store.Cursor{Node: n.name, Boot: n.boot, Next: next}
+		if h.cursors[n.name] != c {
+			h.cursors[n.name] = c
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}
+
+func samples(uid string, ls []report.Landing) store.Landings {
+	s := store.Landings{UID: uid}
+	for _, l := range ls {
+		if l.Landed != nil && !l.Unusable {
+			s.Places = append(s.Places, store.PlaceSample{Node: l.Node, Kind: l.Kind, Family: l.Family, Seconds: l.Landed.Hi})
+		}
+	}
+	return s
+}
+
+// tag asks what the episodes were that nobody knows of yet. At most one request for each change.
+func (h *Hub) tag(ctx context.Context, episodes []*episode) {
+	if h.cfg.Tag == nil {
+		return
+	}
+	for _, e := range episodes {
+		h.mu.Lock()
+		ask := !e.tagged
+		revs := make([]string, 0, len(e.revs))
+		for r := range e.revs {
+			revs = append(revs, r)
+		}
+		e.tagged = true
+		begun := e.Begun
+		h.mu.Unlock()
+		if !ask {
+			continue
+		}
+		tag, err := h.cfg.Tag(ctx, e.Namespace, e.Workload, revs, begun)
+		if err != nil {
+			h.cfg.Log.Debug("cannot say what an episode was", "namespace", e.Namespace, "workload", e.Workload, "err", err)
+			continue
+		}
+		h.mu.Lock()
+		if e.Tag != tag {
+			e.Tag = tag
+			if k := (workloadKey{e.Namespace, e.Workload}); h.chain.open[k] == e {
+				e.dirty = true
+			} else if h.chain.open[k] == nil {
+				h.chain.open[k], e.dirty = e, true // closed meanwhile: close writes it once more
+			}
+		}
+		h.mu.Unlock()
+	}
+}
+
+// Departure is a row: as it is now if it may still change, else as it was stored.
+func (h *Hub) Departure(ctx context.Context, uid string) (report.Departure, error) {
+	h.mu.Lock()
+	r := h.join.rows[uid]
+	if r != nil {
+		d, _ := r.build(h.cfg.Now())
+		h.mu.Unlock()
+		return d, nil
+	}
+	h.mu.Unlock()
+	d, found, err := h.cfg.Store.Departure(ctx, uid)
+	if err == nil && !found {
+		err = missingError("no departure of a pod with UID " + uid + " is kept here")
+	}
+	return d, err
+}
+
+// missingError is for what does not exist.
+type missingError string
+
+func (m missingError) Error() string        { return string(m) }
+func (m missingError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// Explanation is an episode with its departures, worst first.
+func (h *Hub) Explanation(ctx context.Context, id int64) (report.Explanation, error) {
+	x, found, err := h.cfg.Store.Episode(ctx, id, 20)
+	live := h.live(func(r *row) bool { return r.episode == id })
+	if err != nil && len(live) == 0 {
+		return x, err
+	}
+	h.mu.Lock()
+	for _, e := range h.chain.open {
+		if e.ID == id {
+			x.Episode, found = e.Episode, true
+		}
+	}
+	h.mu.Unlock()
+	if !found {
+		return x, missingError("no such episode is kept here")
+	}
+	x.Departures = merge(x.Departures, live)
+	slices.SortStableFunc(x.Departures, func(a, b report.Departure) int {
+		switch ca, cb := badness(a), badness(b); {
+		case ca > cb:
+			return -1
+		case ca < cb:
+			return 1
+		}
+		return 0
+	})
+	return x, nil
+}
+
+func badness(d report.Departure) float64 {
+	v := 0.0
+	if d.LastCall != nil {
+		v = d.LastCall.Hi
+	}
+	if d.Pending > 0 {
+		v += 1e9
+	}
+	return v
+}
+
+// live are the rows in memory that match, as they are now.
+func (h *Hub) live(match func(*row) bool) (ds []report.Departure) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.cfg.Now()
+	for _, r := range h.join.rows {
+		if match(r) {
+			d, _ := r.build(now)
+			ds = append(ds, d)
+		}
+	}
+	slices.SortFunc(ds, func(a, b report.Departure) int { return b.T0.Compare(a.T0) })
+	return ds
+}
+
+// merge puts live rows over stored ones.
+func merge(stored, live []report.Departure) []report.Departure {
+	at := map[string]int{}
+	for i, d := range stored {
+		at[d.UID] = i
+	}
+	for _, d := range live {
+		if i, ok := at[d.UID]; ok {
+			stored[i] = d
+		} else {
+			stored = append(stored, d)
+		}
+	}
+	return stored
+}
+
+// Close stores nothing more: Run did.
+func (h *Hub) Close(ctx context.Context) error {
+	err := h.cfg.Store.Close(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,397 @@
+package hub
+
+import (
+	"cmp"
+	"strconv"
+	"time"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
+)
+
+// joiner puts together what the agents say about each departure. It reads no clock, starts nothing and does no I/O:
+// lines go in, rows come out. Whoever uses it holds the hub's lock.
+type joiner struct {
+	nodes map[string]*node
+	rows  map[string]*row // by pod UID, until nothing more can come
+	// unknown counts lines about pods that no departure was announced for.
+	unknown int
+}
+
+// Limits of what agents can make the hub hold.
+const (
+	maxRows = 20_000
+	// patience is how long an agent that is connected may not have seen what a departure's slice says. Bookmarks come
+	// once a minute (k8s v1.36.3 apiserver/pkg/storage/cacher, defaultBookmarkFrequency).
+	patience = 90 * time.Second
+	// grieving is how long a complete row stays for what its own node still tells: exits, the pod's end.
+	grieving = 15 * time.Minute
+	// maxLead is how far ahead of us a moment may be that an agent tells: more is nonsense.
+	maxLead = time.Minute
+)
+
+// node is a node of the cluster with what its agent says of itself.
+type node struct {
+	name     string
+	uid      string // of the Node object
+	ready    bool   // the Node's condition
+	expected bool   // it is in the Node list
+	taints   []string
+
+	agent    agentState
+	clocks   map[string]*estimate // by boot, the newest few
+	boots    []string
+	next     uint64 // sequence number of the next line, in boot
+	boot     string
+	applied  uint64 // newest slice resource version its watcher applied
+	backend  string
+	families []ledger.Family // measured
+	version  string
+	notReady string
+	lost     uint64
+	heard    time.Time
+	newest   time.Time // moment of the newest line
+}
+
+type agentState struct {
+	state report.AgentState
+	why   string
+	pod   string
+	ip    string
+}
+
+// clock is the estimate for a boot, nil if there is none yet.
+func (n *node) clock(boot string) *estimate { return n.clocks[boot] }
+
+// sampled takes in what the agent's clock said.
+func (n *node) sampled(c Clock, sent, received time.Time) {
+	if n.clocks == nil {
+		n.clocks = map[string]*estimate{}
+	}
+	if n.clocks[c.Boot] == nil {
+		n.boots = append(n.boots, c.Boot)
+		if len(n.boots) > 3 {
+			delete(n.clocks, n.boots[0])
+			n.boots = n.boots[1:]
+		}
+	}
+	n.clocks[c.Boot] = n.clocks[c.Boot].add(c, sent, received)
+}
+
+func (n *node) measured() bool { return len(n.families) > 0 }
+
+// moment is one that an agent told: on its timeline.
+type moment struct {
+	node *node
+	boot string
+	at   time.Time
+}
+
+// ours is the moment in our time. Without a clock sample yet its error is unknown.
+func (m moment) ours() (at time.Time, err time.Duration, ok bool) {
+	if m.node == nil || m.at.IsZero() {
+		return time.Time{}, 0, false
+	}
+	return m.node.clock(m.boot).ours(m.at)
+}
+
+// row is a departure as it is being joined.
+type row struct {
+	pod        ledger.Pod
+	reason     ledger.Reason
+	workload   string
+	revision   string
+	grace      *int64
+	containers []ledger.Container
+	exits      []ledger.Exit
+	exitsFrom  moment // whose clock they are told by
+	gone       moment
+	ports      map[uint16]bool
+
+	t0     moment
+	source ledger.T0Source
+	fixed  time.Time // T0 read off the API server's clock, if source says so
+
+	version  uint64 // resource version by which every agent must have passed
+	parts    map[partKey]*part
+	since    map[*node]uint64 // first line of each node about it
+	kept     bool
+	born     time.Time // ours, of the first line
+	complete bool
+	finished time.Time // ours, when it became complete
+	missing  []report.Missing
+	answered int
+	expected int
+	dirty    bool
+	episode  int64
+	own      bool // the pod's own node has told of it
+	sampled  bool // its landings were handed to the store
+}
+
+type partKey struct {
+	node   *node
+	family ledger.Family
+}
+
+// part is one place's share.
+type part struct {
+	boot                string
+	kind, backend       string
+	lo, hi              time.Time // the latest of both, over the removals
+	unbounded           bool      // a landing without a lower bound
+	candidates          []ledger.Interval
+	seenFirst, seenLast time.Time
+	rearmed             bool
+	outcomes            map[ledger.Outcome]int
+	open                ledger.Open
+	settled             bool
+}
+
+// leaves: the pod ends; it is not only taken out of Services.
+func leaves(r ledger.Reason) bool {
+	return r != ledger.Unready && r != ledger.Selector && r != ledger.Vanished
+}
+
+// take applies one line that an agent wrote. now is receipt, ours.
+func (j *joiner) take(n *node, e ledger.Event, now time.Time) {
+	if e.At.After(n.newest) {
+		n.newest = e.At
+	}
+	switch e.Type {
+	case ledger.EventDeparture:
+		if e.Pod != nil && e.Pod.UID != "" {
+			j.departure(n, e, now)
+		}
+	case ledger.EventFarewell:
+		if e.Pod != nil {
+			j.farewell(n, e)
+		}
+	case ledger.EventRemovals:
+		for i := range e.Departures {
+			j.settled(n, e, &e.Departures[i])
+		}
+	case ledger.EventStop:
+		// An agent that starts again takes its removals up; until then they are what they were.
+	}
+}
+
+func (j *joiner) departure(n *node, e ledger.Event, now time.Time) {
+	r := j.rows[e.Pod.UID]
+	if r != nil && r.complete && !leaves(r.reason) && now.Sub(r.finished) > time.Second {
+		r = nil // it was taken out of Services before, came back, and goes again
+	}
+	if r == nil {
+		if len(j.rows) >= maxRows {
+			j.unknown++
+			return
+		}
+		r = &row{pod: *e.Pod, reason: e.Reason, born: now, parts: map[partKey]*part{}, since: map[*node]uint64{}, ports: map[uint16]bool{}}
+		j.rows[e.Pod.UID] = r
+	}
+	j.first(r, n, e.Seq)
+	r.dirty = true
+	upgrade := leaves(e.Reason) && !leaves(r.reason)
+	own := e.T0Source == ledger.FromPod || len(e.Containers) > 0
+	if upgrade {
+		r.t0, r.source, r.fixed, r.complete = moment{}, "", time.Time{}, false
+	}
+	if upgrade || own && leaves(e.Reason) || r.reason == ledger.Vanished {
+		r.reason = e.Reason
+	}
+	if own {
+		r.pod = *e.Pod
+		r.own, r.workload, r.revision, r.containers = true, e.Workload, e.Revision, e.Containers
+	}
+	if e.Grace != nil && r.grace == nil {
+		r.grace = e.Grace
+	}
+	if v := version(e.ResourceVersion); v > r.version {
+		r.version = v
+	}
+	if upgrade || leaves(e.Reason) == leaves(r.reason) {
+		r.earlier(n, e)
+	}
+}
+
+// earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none,
+// and the earlier of two.
+func (r *row) earlier(n *node, e ledger.Event) {
+	m := moment{n, e.Boot, e.T0}
+	switch e.T0Source {
+	case ledger.FromPod, ledger.FromSlice:
+		if !r.t0.at.IsZero() {
+			was, _, ok1 := r.t0.ours()
+			is, _, ok2 := m.ours()
+			if !ok1 || !ok2 { // no clocks to compare yet: by what they show
+				was, is = r.t0.at, m.at
+			}
+			if !is.Before(was) {
+				return
+			}
+		}
+		r.t0, r.source = m, e.T0Source
+	case ledger.FromDeletion:
+		if r.t0.at.IsZero() && (r.fixed.IsZero() || e.T0.Before(r.fixed)) {
+			r.fixed, r.source = e.T0, e.T0Source
+		}
+	default:
+		if r.source == "" {
+			r.source = ledger.T0Unknown
+		}
+	}
+}
+
+func (j *joiner) farewell(n *node, e ledger.Event) {
+	r := j.rows[e.Pod.UID]
+	if r == nil {
+		return
+	}
+	j.first(r, n, e.Seq)
+	r.dirty = true
+	if len(e.Exits) >= len(r.exits) {
+		r.exits, r.exitsFrom = e.Exits, moment{n, e.Boot, e.At}
+	}
+	if e.Gone {
+		r.gone = moment{n, e.Boot, e.At}
+	}
+}
+
+func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
+	r := j.rows[s.UID]
+	if r == nil {
+		j.unknown++
+		return
+	}
+	j.first(r, n, e.Seq)
+	r.dirty = true
+	if v := version(e.ResourceVersion); v > r.version {
+		r.version = v
+	}
+	for _, p := range s.Ports {
+		r.ports[p] = true
+	}
+	k := partKey{n, e.Family}
+	p := r.parts[k]
+	if p == nil || p.boot != e.Boot {
+		// Another boot of the agent takes up what the last one left open, and says so by what it opens.
+		p = &part{boot: e.Boot, outcomes: map[ledger.Outcome]int{}}
+		r.parts[k] = p
+	}
+	p.kind, p.backend, p.open = e.Place, e.Backend, s.Open
+	if s.Retained > 0 {
+		r.kept = true
+	}
+	for o, c := range s.Outcomes {
+		if c > 0 {
+			p.outcomes[o] += c
+			p.settled = true
+		}
+	}
+	p.rearmed = p.rearmed || s.Rearmed
+	if s.Outcomes[ledger.Landed] == 0 {
+		return
+	}
+	if e.Lo.IsZero() && len(e.Candidates) == 0 {
+		p.unbounded = true
+	}
+	if e.Hi.After(p.hi) {
+		p.hi, p.candidates = e.Hi, e.Candidates
+	}
+	if e.Lo.After(p.lo) {
+		p.lo = e.Lo
+	}
+	if !s.SeenFirst.IsZero() && (p.seenFirst.IsZero() || s.SeenFirst.Before(p.seenFirst)) {
+		p.seenFirst = s.SeenFirst
+	}
+	if s.SeenLast.After(p.seenLast) {
+		p.seenLast = s.SeenLast
+	}
+}
+
+// first notes the first line of a node about a row: from there on it must be read again if we die before the row
+// is stored.
+func (j *joiner) first(r *row, n *node, seq uint64) {
+	if have, ok := r.since[n]; !ok || seq < have {
+		r.since[n] = seq
+	}
+}
+
+// version reads a resource version. They are comparable numbers (KEP-5504, documented since Kubernetes 1.35); one that is
+// not is 0 and waits for nobody.
+func version(s string) uint64 {
+	v, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// judge decides whether a row is complete: every expected agent has passed its resource version with nothing open, or is
+// given up and named.
+func (j *joiner) judge(r *row, now time.Time) {
+	if r.complete {
+		return
+	}
+	age := now.Sub(r.born)
+	missing := []report.Missing{}
+	open, answered, expected := 0, 0, 0
+	add := func(n *node, why string) { missing = append(missing, report.Missing{Place: n.name, Why: why}) }
+	for _, n := range j.nodes {
+		if !n.expected || !n.ready {
+			continue
+		}
+		expected++
+		pending := false
+		for _, f := range []ledger.Family{ledger.IPv4, ledger.IPv6} {
+			if p := r.parts[partKey{n, f}]; p != nil && p.open != (ledger.Open{}) {
+				pending = true
+			}
+		}
+		switch {
+		case n.agent.state != report.AgentFollowing && n.agent.state != report.AgentCatchingUp:
+			if age < 10*time.Second && n.agent.state != report.AgentMissing && n.agent.state != "" {
+				open++ // it may come back
+				continue
+			}
+			add(n, cmp.Or(n.agent.why, "no agent"))
+		case !n.measured():
+			add(n, "not measured: "+cmp.Or(n.backend, "unknown dataplane"))
+		case pending:
+			open++
+		case n.applied < r.version && age < patience:
+			open++
+		case n.applied < r.version:
+			add(n, "has not seen the change")
+		case unusableClock(n, r):
+			answered++
+			add(n, "clock unusable")
+		default:
+			answered++
+		}
+	}
+	r.expected, r.answered, r.missing = expected, answered, missing
+	// Slices follow the pod: before any place was told, silence means nothing.
+	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
+	if open == 0 && !quiet && age > time.Second {
+		r.complete, r.finished, r.dirty = true, now, true
+	}
+}
+
+func unusableClock(n *node, r *row) bool {
+	for _, f := range []ledger.Family{ledger.IPv4, ledger.IPv6} {
+		if p := r.parts[partKey{n, f}]; p != nil && !p.hi.IsZero() {
+			_, err, ok := n.clock(p.boot).ours(p.hi)
+			return !ok || err > unusable
+		}
+	}
+	return false
+}
+
+// over reports whether nothing more is to be expected about a row, so that it can be forgotten.
+func (r *row) over(now time.Time) bool {
+	if !r.complete {
+		return false
+	}
+	after := now.Sub(r.finished)
+	return !r.gone.at.IsZero() && after > 5*time.Second || after > grieving
+}

@@ -1,0 +1,394 @@
+package hub
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
+)
+
+// What an agent, or whoever answers in its place, can make us hold and wait for.
+const (
+	maxLine    = 1 << 20 // a commit that settled 5,000 pods is half of it
+	silence    = 10 * time.Second
+	clockEvery = time.Minute
+	clockTries = 4
+	catchUps   = 64 // agents whose old lines are read at once
+	backoffMax = 15 * time.Second
+)
+
+// reader follows one agent.
+type reader struct {
+	hub    *Hub
+	node   *node
+	base   string // "https://10.0.0.1:9748"
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// supervise starts and stops a reader per agent, until ctx ends.
+func (h *Hub) supervise(ctx context.Context) error {
+	slots := make(chan struct{}, catchUps)
+	defer func() {
+		h.mu.Lock()
+		rs := h.readers
+		h.readers = map[string]*reader{}
+		h.mu.Unlock()
+		for _, r := range rs {
+			r.cancel()
+		}
+		for _, r := range rs {
+			<-r.done
+		}
+	}()
+	for {
+		h.mu.Lock()
+		var ended []*reader
+		for name, r := range h.readers {
+			n := h.join.nodes[name]
+			if n == nil || n.agent.ip == "" || r.base != h.address(n) {
+				r.cancel()
+				ended = append(ended, r)
+				delete(h.readers, name)
+			}
+		}
+		h.mu.Unlock()
+		for _, r := range ended {
+			<-r.done
+		}
+		h.mu.Lock()
+		for name, n := range h.join.nodes {
+			if n.agent.ip == "" || h.readers[name] != nil {
+				continue
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			r := &reader{hub: h, node: n, base: h.address(n), cancel: cancel, done: make(chan struct{})}
+			h.readers[name] = r
+			go func() {
+				defer close(r.done)
+				r.run(ctx, slots)
+			}()
+		}
+		h.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.wake:
+		}
+	}
+}
+
+func (h *Hub) address(n *node) string {
+	return "https://" + net.JoinHostPort(n.agent.ip, strconv.Itoa(h.cfg.AgentPort))
+}
+
+// run follows the agent until ctx ends, through all that may happen to it.
+func (r *reader) run(ctx context.Context, slots chan struct{}) {
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		r.clocks(ctx)
+	}()
+	defer func() { <-asked }()
+	wait := 250 * time.Millisecond
+	for ctx.Err() == nil {
+		begun := time.Now()
+		err := r.follow(ctx, slots)
+		if ctx.Err() != nil {
+			return
+		}
+		r.failed(err)
+		if time.Since(begun) > time.Minute {
+			wait = 250 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+		wait = min(2*wait, backoffMax)
+	}
+}
+
+// nonsense is an answer that no agent of this cluster gives.
+type nonsense struct{ error }
+
+func (r *reader) failed(err error) {
+	r.hub.mu.Lock()
+	defer r.hub.mu.Unlock()
+	a := &r.node.agent
+	a.state, a.why = report.AgentUnreachable, "agent does not answer"
+	if err != nil && !errors.Is(err, io.EOF) {
+		a.why += ": " + plain(err)
+	}
+	var n nonsense
+	if errors.As(err, &n) {
+		a.state, a.why = report.AgentRefused, "refused: "+n.Error()
+		r.hub.metrics.refused.Inc()
+	}
+}
+
+// plain is an error without the URL that every one of them repeats.
+func plain(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Error()
+	}
+	return err.Error()
+}
+
+// follow reads the agent's lines from where we are until the stream ends.
+func (r *reader) follow(ctx context.Context, slots chan struct{}) error {
+	// Old lines, after a restart of ours or theirs, are read from few agents at once.
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	holding := true
+	release := func() {
+		if holding {
+			holding = false
+			<-slots
+		}
+	}
+	defer release()
+	if err := r.ask(ctx, 1); err != nil {
+		return err // without a clock nothing it says can be placed
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	since := r.since("")
+	body, err := r.get(ctx, "/v1/events?follow=1&since="+strconv.FormatUint(since, 10))
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	quiet := time.AfterFunc(silence, cancel) // a heartbeat comes every 2 s
+	defer quiet.Stop()
+	lines := bufio.NewReaderSize(body, 4<<10)
+	for first := true; ; first = false {
+		line, err := readLine(lines)
+		if err != nil {
+			return err
+		}
+		quiet.Reset(silence)
+		var e ledger.Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return nonsense{fmt.Errorf("a line that is no event: %w", err)}
+		}
+		if first {
+			again, err := r.hello(e, since)
+			if err != nil || again {
+				return err
+			}
+			continue
+		}
+		caught, err := r.hub.line(r.node, e)
+		if err != nil {
+			return err
+		}
+		if caught {
+			release()
+		}
+	}
+}
+
+// readLine reads one line of bounded length.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var whole []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if err == nil && whole == nil {
+			return part, nil
+		}
+		whole = append(whole, part...)
+		if err == nil {
+			return whole, nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+		if len(whole) > maxLine {
+			return nil, nonsense{fmt.Errorf("a line of more than %d MiB", maxLine>>20)}
+		}
+	}
+}
+
+// since is where to read on in a boot of the agent: "" is the boot that we know.
+func (r *reader) since(boot string) uint64 {
+	h := r.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r.node.boot == "" {
+		if c, ok := h.resume[r.node.name]; ok {
+			r.node.boot, r.node.next = c.Boot, c.Next
+		}
+	}
+	if boot != "" && boot != r.node.boot {
+		r.node.boot, r.node.next, r.node.applied = boot, 1, 0
+	}
+	return max(r.node.next, 1)
+}
+
+// hello checks who answers. It wants to be asked again if the agent has begun anew since the lines that we wanted.
+func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
+	h := r.hub
+	if e.Type != ledger.EventHello || e.Boot == "" || len(e.Boot) > 64 || e.Node != r.node.name {
+		return false, nonsense{fmt.Errorf("who answers is not the agent of %s, or of another version", r.node.name)}
+	}
+	known := r.since(e.Boot)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := r.node
+	if e.NodeUID != "" && n.uid != "" && e.NodeUID != n.uid {
+		return false, nonsense{fmt.Errorf("another cluster's agent: its Node %s has another UID", e.Node)}
+	}
+	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
+	if len(n.families) > 2 {
+		return false, nonsense{errors.New("more than two IP families")}
+	}
+	n.heard = h.cfg.Now()
+	n.agent.state, n.agent.why = report.AgentCatchingUp, ""
+	return known != asked, nil
+}
+
+func bound(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
+
+// line applies one line after the first. caught is true when the agent has nothing older.
+func (h *Hub) line(n *node, e ledger.Event) (caught bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.cfg.Now()
+	n.heard = now
+	if e.Boot != n.boot {
+		return false, nonsense{errors.New("lines of two boots in one answer")}
+	}
+	switch e.Type {
+	case ledger.EventHeartbeat:
+		n.applied, n.notReady = max(version(e.ResourceVersion), n.applied), bound(e.NotReady, 512)
+		n.agent.state, n.agent.why = report.AgentFollowing, ""
+		return true, nil
+	case ledger.EventGap:
+		if e.From != n.next || e.To < e.From {
+			return false, nonsense{errors.New("a gap that is none")}
+		}
+		n.lost += e.To - e.From + 1
+		h.metrics.lost.Add(float64(e.To - e.From + 1))
+		n.next = e.To + 1
+		return false, nil
+	}
+	if e.Seq != n.next {
+		return false, nonsense{fmt.Errorf("line %d where %d comes next", e.Seq, n.next)}
+	}
+	n.next++
+	h.metrics.lines.Inc()
+	if why := implausible(n, e, now); why != "" {
+		// Counted and passed over: one bad line is no reason to lose the good ones.
+		h.metrics.malformed.Inc()
+		return false, nil
+	}
+	h.join.take(n, e, now)
+	return false, nil
+}
+
+// implausible says what is wrong with a line that decodes.
+func implausible(n *node, e ledger.Event, now time.Time) string {
+	ahead := func(t time.Time) bool {
+		at, _, ok := moment{n, e.Boot, t}.ours()
+		return ok && at.Sub(now) > maxLead
+	}
+	switch {
+	case ahead(e.At), ahead(e.Hi):
+		return "a moment to come"
+	case !e.Hi.IsZero() && e.Lo.After(e.Hi):
+		return "an interval that ends before it begins"
+	case len(e.Departures) > 10_000, len(e.Containers) > 100, len(e.Exits) > 100:
+		return "too much"
+	case e.Type == ledger.EventRemovals && e.Place != "kube-proxy":
+		return "a kind of place that this hub does not know"
+	case e.Type == ledger.EventRemovals && e.Family != ledger.IPv4 && e.Family != ledger.IPv6:
+		return "no IP family"
+	}
+	for _, d := range e.Departures {
+		if d.UID == "" || len(d.UID) > 512 || d.Pending < 0 || d.Retained < 0 || len(d.Ports) > 1000 {
+			return "a pod that is none"
+		}
+		for _, c := range d.Outcomes {
+			if c < 0 || c > 1e6 {
+				return "a count that is none"
+			}
+		}
+	}
+	if p := e.Pod; p != nil && (len(p.UID) > 512 || len(p.Name) > 253 || len(p.Namespace) > 253 || len(p.Node) > 253 || len(e.Workload) > 512) {
+		return "a name that is too long"
+	}
+	return ""
+}
+
+// clocks asks the agent for its time now and then, until ctx ends.
+func (r *reader) clocks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(clockEvery/2 + rand.N(clockEvery)):
+		}
+		r.ask(ctx, clockTries) //nolint:errcheck // following says if it does not answer; an old estimate only grows wider
+	}
+}
+
+// ask compares clocks: a few requests on a connection of their own, so that they wait for nothing else.
+func (r *reader) ask(ctx context.Context, tries int) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	h := r.hub
+	for range tries + 1 { // the first pays for the connection and the token
+		sent := h.cfg.Now()
+		body, err := r.get(ctx, "/v1/clock")
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(io.LimitReader(body, 4<<10))
+		received := h.cfg.Now()
+		body.Close()
+		if err != nil {
+			return err
+		}
+		var c Clock
+		if err := json.Unmarshal(text, &c); err != nil || c.Boot == "" || c.Time.IsZero() || len(c.Boot) > 64 || len(c.Epoch) > 128 {
+			return nonsense{errors.New("a clock that is none")}
+		}
+		h.mu.Lock()
+		r.node.sampled(c, sent, received)
+		h.mu.Unlock()
+	}
+	return nil
+}
+
+func (r *reader) get(ctx context.Context, path string) (io.ReadCloser, error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.hub.cfg.Agents.Do(q)
+	if err != nil {
+		return nil, err
+	}
+	if a.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(a.Body, 512))
+		a.Body.Close()
+		return nil, fmt.Errorf("%s answers %s: %s", path, a.Status, strings.TrimSpace(string(text)))
+	}
+	return a.Body, nil
+}

@@ -1,0 +1,168 @@
+package hub
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
+)
+
+// stopping says of each container how it was configured and how it ended, and when the one that serves was told to stop.
+func (r *row) stopping(o origin, d *report.Departure) {
+	serving := r.serving()
+	for _, c := range r.containers {
+		rc := report.Container{Name: c.Name, Sidecar: c.Sidecar, PreStop: c.PreStop, Serves: slices.Contains(serving, c.Name)}
+		for _, e := range r.exits {
+			if e.Name == c.Name {
+				code := e.Code
+				rc.ExitCode = &code
+				if s, ok := r.seconds(o, r.exitsFrom.node, r.exitsFrom.boot, e.Told); ok {
+					rc.Finished = &s
+				}
+			}
+		}
+		d.Containers = append(d.Containers, rc)
+	}
+	switch {
+	case !leaves(r.reason):
+		d.ToldWhy = "the pod does not end"
+		return
+	case !o.known:
+		d.ToldWhy = "when it began to leave is not known"
+		return
+	case len(r.containers) == 0:
+		d.ToldWhy = "no agent ran on the pod's own node"
+		return
+	}
+	// Several containers may serve, each its own port: the first that stops breaks the pod.
+	for _, c := range d.Containers {
+		if !c.Serves {
+			continue
+		}
+		told, why := toldToStop(c, r.grace)
+		if told == nil {
+			d.Told, d.ToldWhy = nil, why
+			return
+		}
+		if d.Told == nil || told.Lo < d.Told.Lo {
+			d.Told, d.ToldWhy = told, why
+		}
+	}
+	if d.Told == nil && d.ToldWhy == "" {
+		d.ToldWhy = "which container serves is not known"
+	}
+}
+
+// serving are the names of the containers that have the Service's target ports. If none declares them: the earliest
+// that is no sidecar.
+func (r *row) serving() (names []string) {
+	for _, c := range r.containers {
+		if slices.ContainsFunc(c.Ports, func(p uint16) bool { return r.ports[p] }) {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) > 0 {
+		return names
+	}
+	earliest, at := "", 0.0
+	for _, c := range r.containers {
+		if c.Sidecar {
+			continue
+		}
+		told, _ := toldToStop(report.Container{Name: c.Name, PreStop: c.PreStop}, r.grace)
+		lo := 0.0 // a hook that nobody can read may be over at once
+		if told != nil {
+			lo = told.Lo
+		}
+		if earliest == "" || lo < at {
+			earliest, at = c.Name, lo
+		}
+	}
+	if earliest == "" {
+		return nil
+	}
+	return []string{earliest}
+}
+
+// toldToStop is when a container's preStop was over and SIGTERM came, in seconds after T0: the kubelet starts the hook up to
+// a second later (pod_workers.go:1280-1288, k8s v1.36.3), and cuts it at the end of the grace period.
+func toldToStop(c report.Container, grace *int64) (*report.Span, string) {
+	const start = 1.0
+	limit := func(s float64) float64 {
+		if grace != nil {
+			return min(s, float64(*grace))
+		}
+		return s
+	}
+	p := c.PreStop
+	switch {
+	case grace != nil && *grace == 0:
+		return &report.Span{Lo: 0, Hi: start}, "killed at once, with grace 0"
+	case p.Kind == ledger.NoPreStop, p.Kind == ledger.PreStopOther:
+		return &report.Span{Lo: 0, Hi: start}, fmt.Sprintf("%s has no preStop", c.Name)
+	case p.Seconds != nil && !p.Rest:
+		n := limit(float64(*p.Seconds))
+		why := fmt.Sprintf("%s sleeps %d s in preStop", c.Name, *p.Seconds)
+		if n < float64(*p.Seconds) {
+			why += fmt.Sprintf(", cut at the grace period of %d s", *grace)
+		}
+		return &report.Span{Lo: n, Hi: n + start}, why
+	}
+	lo := 0.0
+	if p.Seconds != nil {
+		lo = limit(float64(*p.Seconds))
+	}
+	hi := -1.0
+	if grace != nil {
+		hi = float64(*grace) + start
+	}
+	if c.Finished != nil && (hi < 0 || *c.Finished < hi) {
+		hi = *c.Finished
+	}
+	if hi < 0 {
+		return nil, fmt.Sprintf("%s runs a preStop hook (%s) whose length nobody can tell", c.Name, p.Kind)
+	}
+	return &report.Span{Lo: min(lo, hi), Hi: hi}, fmt.Sprintf("%s runs a preStop hook (%s); it was over before the container ended", c.Name, p.Kind)
+}
+
+// lateness compares the last call with when the pod was told to stop. What is not known is unknown.
+func (r *row) lateness(d *report.Departure) {
+	if d.Told == nil || !leaves(r.reason) {
+		return
+	}
+	last := report.Span{}
+	known := d.LastCall != nil
+	if known {
+		last = *d.LastCall
+	}
+	whole := r.complete && d.Pending == 0 && d.Answered == d.Expected && len(r.missing) == 0
+	if d.Pending > 0 && d.Age > last.Lo {
+		last = report.Span{Lo: d.Age, Hi: d.Age} // at least
+		known = true
+	}
+	none := r.complete && len(r.parts) == 0
+	switch {
+	case none && whole:
+		d.Late = report.No // no place routed to it
+	case known && last.Lo > d.Told.Hi:
+		d.Late = report.Yes
+	case known && whole && last.Hi <= d.Told.Lo:
+		d.Late = report.No
+	}
+	if known && whole {
+		d.Exposure = &report.Span{Lo: max(last.Lo-d.Told.Hi, 0), Hi: max(last.Hi-d.Told.Lo, 0)}
+	}
+}
+
+// end is when the pod was gone, or will be at the latest, ours; the zero time if nobody knows.
+func (r *row) end(o origin) time.Time {
+	if at, _, ok := r.gone.ours(); ok {
+		return at
+	}
+	if o.known && r.grace != nil {
+		return o.at.Add(time.Duration(*r.grace) * time.Second)
+	}
+	return o.at
+}
