@@ -6,35 +6,64 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 )
 
-// Find follows the cluster's nodes and the agents' pods until ctx ends: whom to ask, and who is expected to answer.
-func (h *Hub) Find(ctx context.Context, client kubernetes.Interface, namespace, selector string) error {
-	nodes := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trimNode))
-	pods := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace), informers.WithTransform(trimPod),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
-	nodeInformer, podInformer := nodes.Core().V1().Nodes().Informer(), pods.Core().V1().Pods().Informer()
-	_, err1 := nodeInformer.AddEventHandler(handler(h.nodeChanged, h.nodeGone))
-	_, err2 := podInformer.AddEventHandler(handler(h.agentChanged, h.agentGone))
-	if err := errors.Join(err1, err2); err != nil {
-		return fmt.Errorf("follow nodes and agents: %w", err)
+// Cluster is the API server, as far as the hub asks it. Not a clientset: that links every API group there is into the
+// binary that also runs as the agent on every node (56 instead of 30 MB, and 10 MB more resident).
+type Cluster struct{ core, apps *rest.RESTClient }
+
+// NewCluster prepares the clients. It does not talk to the API server.
+func NewCluster(config *rest.Config) (*Cluster, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
 	}
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	client := func(gv schema.GroupVersion, path string) (*rest.RESTClient, error) {
+		c := rest.CopyConfig(config)
+		c.GroupVersion, c.APIPath = &gv, path
+		c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+		c.ContentType, c.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+		rc, err := rest.RESTClientFor(c)
+		if err != nil {
+			return nil, fmt.Errorf("prepare the client for %s: %w", gv, err)
+		}
+		return rc, nil
+	}
+	core, err1 := client(corev1.SchemeGroupVersion, "/api")
+	apps, err2 := client(appsv1.SchemeGroupVersion, "/apis")
+	return &Cluster{core, apps}, errors.Join(err1, err2)
+}
+
+// Find follows the cluster's nodes and the agents' pods until ctx ends: whom to ask, and who is expected to answer.
+func (h *Hub) Find(ctx context.Context, c *Cluster, namespace, selector string) error {
+	follow := func(resource, namespace, labels string, of runtime.Object, trim cache.TransformFunc, do cache.ResourceEventHandler) cache.Controller {
+		_, controller := cache.NewInformerWithOptions(cache.InformerOptions{ObjectType: of, Handler: do, Transform: trim,
+			ListerWatcher: cache.NewFilteredListWatchFromClient(c.core, resource, namespace, func(o *metav1.ListOptions) { o.LabelSelector = labels })})
+		return controller
+	}
+	nodes := follow("nodes", "", "", &corev1.Node{}, trimNode, handler(h.nodeChanged, h.nodeGone))
+	pods := follow("pods", namespace, selector, &corev1.Pod{}, trimPod, handler(h.agentChanged, h.agentGone))
 	h.mu.Lock()
-	h.synced = func() bool { return nodeInformer.HasSynced() && podInformer.HasSynced() }
+	h.synced = func() bool { return nodes.HasSynced() && pods.HasSynced() }
 	h.mu.Unlock()
-	nodes.StartWithContext(ctx)
-	pods.StartWithContext(ctx)
-	<-ctx.Done()
-	nodes.Shutdown()
-	pods.Shutdown()
-	return nil
+	var g errgroup.Group
+	g.Go(func() error { nodes.RunWithContext(ctx); return nil })
+	g.Go(func() error { pods.RunWithContext(ctx); return nil })
+	return g.Wait()
 }
 
 // Ready says whether the hub knows whom to ask.

@@ -96,19 +96,27 @@ func toldToStop(c report.Container, grace *int64) (*report.Span, string) {
 		}
 		return s
 	}
+	// A container that has ended was told before.
+	span := func(lo float64) *report.Span {
+		s := &report.Span{Lo: lo, Hi: lo + start}
+		if c.Finished != nil && *c.Finished >= s.Lo {
+			s.Hi = min(s.Hi, *c.Finished)
+		}
+		return s
+	}
 	p := c.PreStop
 	switch {
 	case grace != nil && *grace == 0:
-		return &report.Span{Lo: 0, Hi: start}, "killed at once, with grace 0"
+		return span(0), "killed at once, with grace 0"
 	case p.Kind == ledger.NoPreStop, p.Kind == ledger.PreStopOther:
-		return &report.Span{Lo: 0, Hi: start}, fmt.Sprintf("%s has no preStop", c.Name)
+		return span(0), fmt.Sprintf("%s has no preStop", c.Name)
 	case p.Seconds != nil && !p.Rest:
 		n := limit(float64(*p.Seconds))
 		why := fmt.Sprintf("%s sleeps %d s in preStop", c.Name, *p.Seconds)
 		if n < float64(*p.Seconds) {
 			why += fmt.Sprintf(", cut at the grace period of %d s", *grace)
 		}
-		return &report.Span{Lo: n, Hi: n + start}, why
+		return span(n), why
 	}
 	lo := 0.0
 	if p.Seconds != nil {

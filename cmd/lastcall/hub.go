@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/transport"
 	"k8s.io/klog/v2"
 
@@ -117,9 +116,9 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 		return err
 	}
 	config.UserAgent = "lastcall-hub/" + buildVersion()
-	client, err := kubernetes.NewForConfig(config)
+	cluster, err := hub.NewCluster(config)
 	if err != nil {
-		return fmt.Errorf("prepare the connection to the API server: %w", err)
+		return err
 	}
 	agents, err := agentClient(f)
 	if err != nil {
@@ -150,7 +149,7 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	line := newTimeline(readClocks)
 	reg := newRegistry()
 	h := hub.New(ctx, hub.Config{Version: buildVersion(), Now: line.now, Store: rows, Agents: agents, AgentPort: f.agentPort,
-		Gap: f.episodeGap, Tag: hub.Tagger(client), Metrics: reg, Log: log})
+		Gap: f.episodeGap, Tag: cluster.Tag, Metrics: reg, Log: log})
 	sites := []*site{
 		{flag: "--listen", address: f.listen, handler: guard.protect(h.V1()), tls: secure, most: 256},
 		{flag: "--metrics-listen", address: f.metricsListen, handler: hubPublic(h, reg), most: 64},
@@ -163,7 +162,7 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve(ctx, 5*time.Second, log, sites...) })
 	g.Go(func() error { return h.Run(ctx) })
-	g.Go(func() error { return h.Find(ctx, client, f.namespace, f.agentSelector) })
+	g.Go(func() error { return h.Find(ctx, cluster, f.namespace, f.agentSelector) })
 	err = g.Wait()
 	log.Info("stopped")
 	return err

@@ -3,11 +3,8 @@
 package testbed
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/lastcall-k8s/lastcall/manifests/image/tarlayer"
 )
 
 // Images every node has. There is no registry: pods say
@@ -68,37 +67,12 @@ func imageFromBytes(ref, base string, binary []byte, links []string) (Image, err
 	return Image{Name: ref, image: image}, nil
 }
 
-// layer is a tar with fixed times and owners.
 func layer(base string, binary []byte, links []string) (v1.Layer, error) {
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	put := func(h tar.Header, body []byte) error {
-		h.ModTime, h.Size = time.Unix(0, 0), int64(len(body))
-		if err := w.WriteHeader(&h); err != nil {
-			return err
-		}
-		_, err := w.Write(body)
-		return err
-	}
-	for _, dir := range []string{"bin/", "etc/", "tmp/"} {
-		if err := put(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, nil); err != nil {
-			return nil, err
-		}
-	}
-	if err := put(tar.Header{Typeflag: tar.TypeReg, Name: base, Mode: 0o755}, binary); err != nil {
-		return nil, err
-	}
+	entries := []tarlayer.Entry{{Name: "bin/", Mode: 0o755}, {Name: "etc/", Mode: 0o755}, {Name: "tmp/", Mode: 0o755}, {Name: base, Mode: 0o755, Body: binary}}
 	for _, link := range links {
-		if err := put(tar.Header{Typeflag: tar.TypeSymlink, Name: link, Linkname: "/" + base, Mode: 0o777}, nil); err != nil {
-			return nil, err
-		}
+		entries = append(entries, tarlayer.Entry{Name: link, Mode: 0o777, Link: "/" + base})
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
-	})
+	return tarlayer.New(time.Unix(0, 0), entries)
 }
 
 // write stores the image as what `ctr images import` reads.
