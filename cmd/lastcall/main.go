@@ -35,8 +35,14 @@ func main() {
 	}
 }
 
+// released is the version that the image's build gave; see manifests/image.
+var released string
+
 // buildVersion is the module's version, with the commit it was built from if it is not a release.
 func buildVersion() string {
+	if released != "" {
+		return released
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
