@@ -8,11 +8,16 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build bin/lastcall
+build: ## build bin/lastcall and bin/kubectl-lastcall
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/lastcall ./cmd/lastcall
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/kubectl-lastcall ./cmd/kubectl-lastcall
+
+.PHONY: image
+image: ## the container image as a multi-arch OCI archive in dist/, without Docker
+	$(GO) run ./manifests/image -o dist/lastcall.oci.tar
 
 .PHONY: demo
-demo: ## the main job on a real cluster on this machine: what a rollout's removals took (KUBECONFIG=... IMAGE=... for a cluster of yours)
+demo: ## install on a real cluster on this machine, restart a Deployment, explain who let go last (KUBECONFIG=... IMAGE=... for a cluster of yours)
 	@bash bench/demo/packages.sh
 	@$(GO) run ./bench/demo
 

@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
+	"github.com/lastcall-k8s/lastcall/manifests"
 )
 
 const namespace = "lastcall-demo"
@@ -47,11 +48,16 @@ type cluster struct {
 	images  *strings.Replacer
 	testbed *testbed.Cluster // nil: a cluster of yours
 	nodes   int
+
+	kubeconfig string
+	image      string // repository of the chart's image, its tag is "lastcall"
+	pull       string // imagePullPolicy
+	plugin     string // kubectl-lastcall, built
 }
 
 // programs are the demo's images, by their placeholder in objects.yaml.
 var programs = []struct{ placeholder, tag, pkg string }{
-	{"AGENT_IMAGE", "agent", "./cmd/lastcall"},
+	{"AGENT_IMAGE", "lastcall", "./cmd/lastcall"},
 	{"KNOCK_IMAGE", "knock", "./bench/demo/knock"},
 	{"SERVER_IMAGE", "server", "./internal/testbed/server"},
 }
@@ -72,6 +78,7 @@ func buildImages(ctx context.Context, repository string, deliver func(testbed.Im
 			return nil, fmt.Errorf("build %s: %w\n%s", p.pkg, err, out)
 		}
 		ref := repository + ":" + p.tag
+		replace = append(replace, p.placeholder, ref)
 		image, err := testbed.ImageFromBinary(ref, binary)
 		if err != nil {
 			return nil, err
@@ -80,7 +87,6 @@ func buildImages(ctx context.Context, repository string, deliver func(testbed.Im
 			return nil, err
 		}
 		progress("%s built and on the nodes (%.1f s)", ref, time.Since(begun).Seconds())
-		replace = append(replace, p.placeholder, ref)
 	}
 	return replace, nil
 }
@@ -95,6 +101,7 @@ func onTestbed(ctx context.Context) (*cluster, error) {
 		return nil, err
 	}
 	return &cluster{config: c.RESTConfig(), client: c.Client(), testbed: c, nodes: len(c.Nodes),
+		kubeconfig: c.Kubeconfig, image: "testbed.local/lastcall-demo", pull: "Never",
 		images: strings.NewReplacer(append(replace, "PULL_POLICY", "Never")...)}, nil
 }
 
@@ -125,7 +132,7 @@ func onYours(ctx context.Context, o options) (*cluster, error) {
 			return nil, err
 		}
 	}
-	return &cluster{config: config, client: client, nodes: len(nodes.Items),
+	return &cluster{config: config, client: client, nodes: len(nodes.Items), kubeconfig: o.kubeconfig, image: o.image, pull: policy,
 		images: strings.NewReplacer(append(replace, "PULL_POLICY", policy)...)}, nil
 }
 
@@ -172,7 +179,7 @@ func (c *cluster) create(ctx context.Context) error {
 	if err := c.ready(ctx); err != nil {
 		return err
 	}
-	progress("agents, clients and the shop run on %d nodes (%.1f s)", c.nodes, time.Since(begun).Seconds())
+	progress("clients and the shop run on %d nodes (%.1f s)", c.nodes, time.Since(begun).Seconds())
 	return nil
 }
 
@@ -351,36 +358,37 @@ func (c *cluster) tallies(ctx context.Context, since time.Time) (map[string]tall
 	return out, nil
 }
 
-// remove deletes everything that create made.
+// remove deletes everything that create and install made.
 func (c *cluster) remove(ctx context.Context) error {
-	_, err := c.client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
 	var errs []error
-	err = c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
-		if u.GetKind() == "Namespace" || u.GetNamespace() == "" {
-			if err := r.Delete(ctx, u.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-				errs = append(errs, err)
+	for _, ns := range []string{namespace, system} {
+		_, err := c.client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err == nil && ns == system {
+			err = manifests.Uninstall(ctx, c.kubeconfig, "lastcall", system)
+		}
+		if err == nil {
+			err = c.client.CoreV1().Namespaces().Delete(ctx, ns, metav1.DeleteOptions{})
+		}
+		for err == nil {
+			_, gone := c.client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
+			if apierrors.IsNotFound(gone) {
+				progress("removed namespace %s with what the demo had created in it", ns)
+				break
+			}
+			select {
+			case <-ctx.Done():
+				err = fmt.Errorf("namespace %s is still there: %w", ns, ctx.Err())
+			case <-time.After(200 * time.Millisecond):
 			}
 		}
-		return nil
-	})
-	for err == nil {
-		_, gone := c.client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-		if apierrors.IsNotFound(gone) {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			err = fmt.Errorf("namespace %s is still there: %w", namespace, ctx.Err())
-		case <-time.After(200 * time.Millisecond):
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove what is in namespace %s: %w", ns, err))
 		}
 	}
-	if err = errors.Join(append(errs, err)...); err == nil {
-		progress("removed what the demo had created in the cluster")
-	}
-	return err
+	return errors.Join(errs...)
 }
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command demo does lastcall's main job once, end to end: it restarts a Deployment without a preStop under
-// client load and says, per departing pod, when each node's kernel let go of it.
+// Command demo does lastcall's main job once, end to end, with what users install: the chart, the hub and
+// kubectl lastcall. It restarts a Deployment without a preStop under client load and lets `explain` say who let go last.
 package main
 
 import (
@@ -12,10 +12,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
-
-	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
 type options struct {
@@ -43,20 +42,21 @@ func main() {
 
 const introTestbed = `This demo, as root:
   1. brings up a Kubernetes cluster in network namespaces of its own (first run: builds Kubernetes, 5 to 10 minutes)
-  2. runs the lastcall agent on every node, and a Deployment of three replicas without preStop
-  3. connects to its ClusterIP from every node, 100 times a second, while the Deployment is restarted
-  4. says when each node's kernel let go of each pod, and how many connections failed
-Everything stays inside those namespaces, and on loopback. The cluster, the agents and the shop go on running
-for you to look at; "go run ./bench/testbed down" ends all of it.
+  2. installs lastcall with its Helm chart: an agent on every node, and the hub (first run: builds helm, 1 to 2 minutes)
+  3. connects to a Deployment of three replicas without preStop from every node, 100 times a second, and restarts it
+  4. asks kubectl lastcall which node let go last, and what that cost
+Everything stays inside those namespaces, and on loopback. The cluster goes on running for you to look at;
+"go run ./bench/testbed down" ends all of it.
 
 `
 
 const introCluster = `This demo, in the cluster of %s:
-  1. creates namespace lastcall-demo: the agent and a client on every node (host network; the agent as root with
-     NET_ADMIN, reading only), and a Deployment of three replicas without preStop
-  2. restarts that Deployment while the clients connect to its ClusterIP, 100 times a second from every node
-  3. says when each node's kernel let go of each pod, and how many connections failed
-  4. deletes the namespace, and the ClusterRole and ClusterRoleBinding lastcall-demo-agent
+  1. installs lastcall with its Helm chart into namespace lastcall-demo-system (agents on the host's network, as root
+     with NET_ADMIN alone, reading only)
+  2. creates namespace lastcall-demo: a client on every node, and a Deployment of three replicas without preStop
+  3. restarts that Deployment while the clients connect to its ClusterIP, 100 times a second from every node
+  4. asks kubectl lastcall which node let go last, and what that cost
+  5. uninstalls and deletes all of it
 `
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {
@@ -87,44 +87,40 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			err = errors.Join(err, cl.remove(end))
 		}()
 	}
+	if err := cl.install(ctx); err != nil {
+		return err
+	}
 	if err := cl.create(ctx); err != nil {
 		return err
 	}
-	agents, err := cl.follow(ctx)
-	if err != nil {
-		return err
-	}
-	defer agents.stop()
 	since := time.Now()
 	if err := cl.restart(ctx); err != nil {
 		return err
 	}
-	departures, err := agents.settled(ctx, 3)
-	if err != nil {
+	if err := cl.explain(ctx, out); err != nil {
 		return err
 	}
 	tallies, err := cl.tallies(ctx, since)
 	if err != nil {
 		return err
 	}
-	report(out, departures, agents.nodes, tallies, cl.testbed != nil)
+	tell(out, tallies)
 	if cl.testbed != nil {
-		fmt.Fprint(out, further(cl.testbed))
+		fmt.Fprint(out, further(cl))
 	}
 	return nil
 }
 
 // further says how to look further and how to stop.
-func further(c *testbed.Cluster) string {
-	node := c.Nodes[0].Name
+func further(c *cluster) string {
 	return fmt.Sprintf(`
 Look further:
-  export KUBECONFIG=%s
-  kubectl -n %s get pods -o wide
-  go run ./bench/testbed exec %s -- curl -s 'localhost:9748/v1/events'            # what the agent there said
-  go run ./bench/testbed exec %s -- curl -s localhost:9747/metrics | grep ^lastcall
-  go run ./bench/testbed status
+  export KUBECONFIG=%s PATH=$PATH:%s
+  kubectl lastcall places
+  kubectl lastcall explain node/%s
+  kubectl lastcall check
+  kubectl -n %s port-forward deploy/lastcall-hub 9752      # then http://localhost:9752
 Stop, and leave nothing behind:
   go run ./bench/testbed down
-`, c.Kubeconfig, namespace, node, node)
+`, c.kubeconfig, filepath.Dir(c.plugin), c.testbed.Nodes[0].Name, system)
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the testbed runs: etcd, containerd, runc, CNI plugins, iptables, nftables, and a few small
-# tools, from the distribution. Does nothing where they are there already.
+# tools, from the distribution; and the programs named as arguments (the tests want chromium). Does nothing where
+# they are there already.
 set -euo pipefail
 if [ "$(uname -s)" != Linux ]; then
   echo "the testbed needs Linux (network namespaces, nf_tables); here: $(uname -s)" >&2
@@ -17,6 +18,7 @@ declare -A package=(
   [/usr/lib/cni/ptp]=containernetworking-plugins [iptables]=iptables [nft]=nftables
   [ipset]=ipset [conntrack]=conntrack [ip]=iproute2 [nsenter]=util-linux [mount]=mount [curl]=curl
 )
+for program in "$@"; do package[$program]=$program; done
 missing=()
 for program in "${!package[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")

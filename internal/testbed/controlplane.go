@@ -93,9 +93,9 @@ func (c *Cluster) etcd() command {
 	}}
 }
 
-func (c *Cluster) apiServer() command {
+func (c *Cluster) apiServer(more ...string) command {
 	pki := c.pki()
-	return command{name: "kube-apiserver", args: []string{c.component("kube-apiserver"),
+	return command{name: "kube-apiserver", args: append([]string{c.component("kube-apiserver"),
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--bind-address=0.0.0.0", fmt.Sprintf("--secure-port=%d", apiServerPort), "--advertise-address=" + controlPlaneIP,
 		"--service-cluster-ip-range=" + serviceCIDR,
@@ -110,7 +110,7 @@ func (c *Cluster) apiServer() command {
 		"--enable-aggregator-routing=true", // no kube-proxy here: webhooks go to endpoints
 		"--allow-privileged=true",
 		c.verbosity(),
-	}}
+	}, more...)}
 }
 
 func (c *Cluster) controllerManager() command {
@@ -169,7 +169,11 @@ func (c *Cluster) startControlPlane(ctx context.Context, p *progress) error {
 }
 
 func (c *Cluster) startAPIServer(ctx context.Context) error {
-	if err := c.control.start(ctx, c.apiServer()); err != nil {
+	audit, err := c.auditFlags()
+	if err != nil {
+		return err
+	}
+	if err := c.control.start(ctx, c.apiServer(audit...)); err != nil {
 		return err
 	}
 	return c.waitAPIServer(ctx)

@@ -38,6 +38,9 @@ type Spec struct {
 	KubeProxy []string
 	Verbosity int // -v of every Kubernetes component
 	Port      int // of the API server on 127.0.0.1, 0 picks one
+
+	// Audit keeps a log of what service accounts ask of the API server, see Cluster.Audit.
+	Audit bool `json:",omitempty"`
 }
 
 // NodeSpec is one node: how its kube-proxy programs rules, and optionally a

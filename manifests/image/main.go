@@ -13,6 +13,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -45,14 +46,14 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	if err := run(ctx, o, os.Stdout); err != nil {
 		stop()
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, o options) error {
+func run(ctx context.Context, o options, out io.Writer) error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
 	}
@@ -70,13 +71,13 @@ func run(ctx context.Context, o options) error {
 	if err := artifact.WriteArchive(o.out, o.ref, index); err != nil {
 		return err
 	}
-	if err := o.describe(binaries, index); err != nil {
+	if err := o.describe(out, binaries, index); err != nil {
 		return err
 	}
 	if o.push == "" {
 		return nil
 	}
-	return push(ctx, o.push, index)
+	return push(ctx, out, o.push, index)
 }
 
 // read takes the binaries that were given, or builds them.
@@ -116,12 +117,12 @@ func split(list string) []string {
 }
 
 // describe writes the bills of materials beside the archive and says what was made.
-func (o options) describe(binaries []artifact.Binary, index v1.ImageIndex) error {
+func (o options) describe(out io.Writer, binaries []artifact.Binary, index v1.ImageIndex) error {
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("lastcall %s, commit %s, %s\n", binaries[0].Version, cmp.Or(binaries[0].Revision, "unknown"), binaries[0].Go())
+	fmt.Fprintf(out, "lastcall %s, commit %s, %s\n", binaries[0].Version, cmp.Or(binaries[0].Revision, "unknown"), binaries[0].Go())
 	for i, b := range binaries {
 		bill, err := b.SBOM()
 		if err != nil {
@@ -139,7 +140,7 @@ func (o options) describe(binaries []artifact.Binary, index v1.ImageIndex) error
 		if err != nil {
 			return err
 		}
-		fmt.Printf("linux/%s  %s  %s to pull, binary %s; %s\n", b.Arch, manifest.Manifests[i].Digest, mib(wire), mib(int64(b.Size())), path)
+		fmt.Fprintf(out, "linux/%s  %s  %s to pull, binary %s; %s\n", b.Arch, manifest.Manifests[i].Digest, mib(wire), mib(int64(b.Size())), path)
 	}
 	digest, err := index.Digest()
 	if err != nil {
@@ -149,7 +150,7 @@ func (o options) describe(binaries []artifact.Binary, index v1.ImageIndex) error
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s  %s  %s; %s\n", o.ref, digest, mib(info.Size()), o.out)
+	fmt.Fprintf(out, "%s  %s  %s; %s\n", o.ref, digest, mib(info.Size()), o.out)
 	return nil
 }
 
@@ -166,7 +167,7 @@ func pulled(image v1.Image) (int64, error) {
 	return total, nil
 }
 
-func push(ctx context.Context, to string, index v1.ImageIndex) error {
+func push(ctx context.Context, out io.Writer, to string, index v1.ImageIndex) error {
 	ref, err := name.ParseReference(to)
 	if err != nil {
 		return fmt.Errorf("-push: %w", err)
@@ -178,7 +179,7 @@ func push(ctx context.Context, to string, index v1.ImageIndex) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("pushed %s@%s\n", ref.Context().Name(), digest)
+	fmt.Fprintf(out, "pushed %s@%s\n", ref.Context().Name(), digest)
 	return nil
 }
 

@@ -1,0 +1,127 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/manifests"
+)
+
+// system is where the demo installs lastcall.
+const system = "lastcall-demo-system"
+
+// install installs the chart as a user would, and builds kubectl-lastcall.
+func (c *cluster) install(ctx context.Context) error {
+	begun := time.Now()
+	err := manifests.Install(ctx, c.kubeconfig, "lastcall", system, os.Stderr,
+		"image.repository="+c.image, "image.tag=lastcall", "image.pullPolicy="+c.pull)
+	if err != nil {
+		return err
+	}
+	c.plugin = filepath.Join("bin", "kubectl-lastcall")
+	if c.plugin, err = filepath.Abs(c.plugin); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", c.plugin, "./cmd/kubectl-lastcall")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build kubectl-lastcall: %w\n%s", err, out)
+	}
+	progress("lastcall is installed by its chart, in namespace %s (%.1f s)", system, time.Since(begun).Seconds())
+	return nil
+}
+
+func (c *cluster) kubectlLastcall(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.plugin, append([]string{"--lastcall-namespace", system, "-n", namespace}, args...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// explain waits until every place has answered for every pod that left, and shows what kubectl lastcall says.
+func (c *cluster) explain(ctx context.Context, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		why, err := c.unexplained(ctx)
+		if err == nil && why == "" {
+			break
+		}
+		if err != nil {
+			why = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the hub has no complete answer: %s: %w", why, ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+	fmt.Fprintln(out, "$ kubectl lastcall explain deploy/shop")
+	cmd := c.kubectlLastcall(ctx, "explain", "deploy/shop")
+	cmd.Stdout = out
+	return cmd.Run()
+}
+
+// unexplained says what the hub does not know yet.
+func (c *cluster) unexplained(ctx context.Context) (string, error) {
+	cmd := c.kubectlLastcall(ctx, "explain", "deploy/shop", "-o", "json")
+	var said strings.Builder
+	cmd.Stderr = &said
+	text, err := cmd.Output()
+	if err != nil {
+		return "", errors.Join(err, errors.New(said.String()))
+	}
+	var x report.Explanation
+	if err := json.Unmarshal(text, &x); err != nil {
+		return "", fmt.Errorf("explain -o json: %w", err)
+	}
+	if len(x.Departures) < 3 {
+		return fmt.Sprintf("%d of 3 departures", len(x.Departures)), nil
+	}
+	for _, d := range x.Departures {
+		if !d.Complete || len(d.Containers) > 0 && d.Containers[0].ExitCode == nil {
+			return d.Pod + " is not complete", nil
+		}
+	}
+	return "", nil
+}
+
+// tell says what the clients saw meanwhile.
+func tell(w io.Writer, tallies map[string]tally) {
+	started, failed := 0, map[string]int{}
+	fmt.Fprintln(w)
+	for _, n := range slices.Sorted(maps.Keys(tallies)) {
+		t := tallies[n]
+		started += t.started
+		for kind, k := range t.failed {
+			failed[kind] += k
+		}
+		fmt.Fprintf(w, "clients on %s: %d connections during the restart, failed: %s\n", n, t.started, kinds(t.failed))
+	}
+	fmt.Fprintf(w, "%s of %d client connections failed while the pods left.\n", kinds(failed), started)
+}
+
+func kinds(m map[string]int) string {
+	total := 0
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		total += m[k]
+		parts = append(parts, fmt.Sprintf("%d %s", m[k], k))
+	}
+	if total == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d (%s)", total, strings.Join(parts, ", "))
+}
