@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -75,6 +74,6 @@ func scaledOrDeleted(fields []metav1.ManagedFieldsEntry, begun time.Time) report
 func touched(fields []metav1.ManagedFieldsEntry, field string, since time.Time) bool {
 	return slices.ContainsFunc(fields, func(f metav1.ManagedFieldsEntry) bool {
 		return f.Subresource != "status" && f.Time != nil && !f.Time.Time.Before(since) && f.FieldsV1 != nil &&
-			bytes.Contains(f.FieldsV1.Raw, []byte(`"`+field+`"`))
+			strings.Contains(f.FieldsV1.GetRawString(), `"`+field+`"`)
 	})
 }

@@ -588,6 +588,15 @@ func TestInstall(t *testing.T) {
 	if same.Generation != 1 {
 		t.Error("an upgrade that changes the hub only restarts every agent")
 	}
+	// How docs/install.md renews it.
+	if err := client.CoreV1().Secrets("lastcall-system").Delete(t.Context(), second.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	third, _ := install()
+	verify(t, third, "lastcall-agent")
+	if bytes.Equal(third.Data["tls.key"], first.Data["tls.key"]) {
+		t.Error("the key came back from where it was deleted")
+	}
 	if err := Uninstall(t.Context(), kubeconfig, "prod", "lastcall-system"); err != nil {
 		t.Fatal(err)
 	}
