@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -40,7 +41,7 @@ type installed struct {
 
 // TestInstalled: what users install answers what users ask.
 func TestInstalled(t *testing.T) {
-	c := testbed.RequireCluster(t, testbed.Spec{Name: "lastcall-installed"})
+	c := testbed.RequireCluster(t, testbed.Spec{Name: "lastcall-installed", Audit: true})
 	i := &installed{world: &world{Cluster: c, client: c.Client()}}
 	i.install(t)
 	t.Run("a rollout is explained", func(t *testing.T) { explainRollout(t, i) })
@@ -48,6 +49,8 @@ func TestInstalled(t *testing.T) {
 	t.Run("it works, says check", func(t *testing.T) { checkWorks(t, i) })
 	t.Run("the hub begins anew", func(t *testing.T) { hubRestarts(t, i) })
 	t.Run("pages of real departures", func(t *testing.T) { realPages(t, i) })
+	t.Run("a StatefulSet and a DaemonSet", func(t *testing.T) { otherKinds(t, i) })
+	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
 	t.Run("no token, no answer", func(t *testing.T) { refused(t, i) })
 }
 
@@ -282,13 +285,22 @@ func refused(t *testing.T, i *installed) {
 		client *http.Client
 		url    string
 	}{{viaHub, "https://" + at + "/v1/status"}, {client, "https://" + i.Nodes[0].IP + ":9748/v1/events"}} {
-		for _, token := range []string{"", "nonsense"} {
-			req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, tt.url, nil)
+		for _, c := range []struct {
+			what, token string
+			want        int
+		}{
+			{"none", "", http.StatusUnauthorized},
+			{"nonsense", "nonsense", http.StatusUnauthorized},
+			{"one for the API server", i.token(t, "default", "default"), http.StatusUnauthorized},
+			{"one of somebody who may not", i.token(t, "default", "default", "lastcall"), http.StatusForbidden},
+			{"a reader's", i.token(t, system, "lastcall-viewer", "lastcall"), http.StatusOK},
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, tt.url, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if token != "" {
-				req.Header.Set("Authorization", "Bearer "+token)
+			if c.token != "" {
+				req.Header.Set("Authorization", "Bearer "+c.token)
 			}
 			resp, err := tt.client.Do(req)
 			if err != nil {
@@ -296,11 +308,22 @@ func refused(t *testing.T, i *installed) {
 				continue
 			}
 			resp.Body.Close()
-			if resp.StatusCode != http.StatusUnauthorized {
-				t.Errorf("%s with token %q: %s", tt.url, token, resp.Status)
+			if resp.StatusCode != c.want {
+				t.Errorf("%s with a token: %s: %s, want %d", tt.url, c.what, resp.Status, c.want)
 			}
 		}
 	}
+}
+
+// token asks for a service account's token, for the audiences, or without any for the API server itself.
+func (i *installed) token(t *testing.T, namespace, account string, audiences ...string) string {
+	t.Helper()
+	r, err := i.client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Status.Token
 }
 
 // insecureClient speaks TLS to whoever answers: the test knows who it is.
