@@ -22,6 +22,8 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 
@@ -52,6 +54,8 @@ func TestInstalled(t *testing.T) {
 	t.Run("a StatefulSet and a DaemonSet", func(t *testing.T) { otherKinds(t, i) })
 	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
 	t.Run("no token, no answer", func(t *testing.T) { refused(t, i) })
+	t.Run("upgraded in the middle of a rollout", func(t *testing.T) { upgraded(t, i) })
+	t.Run("uninstalled", func(t *testing.T) { uninstalled(t, i) })
 }
 
 func (i *installed) install(t *testing.T) {
@@ -74,8 +78,13 @@ func (i *installed) install(t *testing.T) {
 		t.Fatal(err)
 	}
 	i.plugin = build("kubectl-lastcall", "github.com/lastcall-k8s/lastcall/cmd/kubectl-lastcall")
-	if err := manifests.Install(t.Context(), i.Kubeconfig, "lastcall", system, t.Output(),
-		"image.repository=testbed.local/lastcall", "image.tag=e2e", "image.pullPolicy=Never"); err != nil {
+	i.upgrade(t)
+}
+
+func (i *installed) upgrade(t *testing.T, sets ...string) {
+	t.Helper()
+	sets = append(sets, "image.repository=testbed.local/lastcall", "image.tag=e2e", "image.pullPolicy=Never")
+	if err := manifests.Install(t.Context(), i.Kubeconfig, "lastcall", system, t.Output(), sets...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -330,4 +339,69 @@ func (i *installed) token(t *testing.T, namespace, account string, audiences ...
 func insecureClient(dial func(context.Context, string, string) (net.Conn, error)) *http.Client {
 	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+}
+
+// upgraded: an upgrade that comes while agents are being replaced ends well, and what leaves after it is seen everywhere.
+func upgraded(t *testing.T, i *installed) {
+	s := i.shop(t, "upgraded", 2, 0)
+	patch := `{"spec":{"template":{"metadata":{"annotations":{"restarted":"yes"}}}}}`
+	if _, err := i.client.AppsV1().DaemonSets(system).Patch(t.Context(), "lastcall-agent", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	i.upgrade(t, "agent.eventsMiB=4", "hub.episodeGap=30s")
+	within(t, time.Minute, func() error {
+		out, said, err := i.ask(t, "check")
+		if err != nil || !strings.Contains(out, "2 of 2 nodes") {
+			return fmt.Errorf("check: %v %s\n%s", err, said, out)
+		}
+		return nil
+	})
+	s.delete(t, s.pods(t)[0])
+	if d := i.explained(t, s.namespace, 1).Departures[0]; d.Answered != 2 || d.LastCall == nil {
+		t.Errorf("after the upgrade: %d answered, last call %+v, missing %+v", d.Answered, d.LastCall, d.Missing)
+	}
+}
+
+// uninstalled: nothing of ours is left, in the namespace or outside.
+func uninstalled(t *testing.T, i *installed) {
+	if err := manifests.Uninstall(t.Context(), i.Kubeconfig, "lastcall", system); err != nil {
+		t.Fatal(err)
+	}
+	_, lists, err := i.client.Discovery().ServerGroupsAndResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := dynamic.NewForConfig(i.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := 0
+	for _, l := range lists {
+		gv, err := schema.ParseGroupVersion(l.GroupVersion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range l.APIResources {
+			// Events tell of what was; they go by themselves.
+			if !slices.Contains(r.Verbs, "list") || r.Name == "events" {
+				continue
+			}
+			kinds++
+			within(t, time.Minute, func() error {
+				objects, err := client.Resource(gv.WithResource(r.Name)).List(t.Context(), metav1.ListOptions{})
+				if err != nil {
+					return err
+				}
+				for _, o := range objects.Items {
+					if strings.HasPrefix(o.GetName(), "lastcall") && o.GetName() != system {
+						return fmt.Errorf("%s %s/%s is left", r.Name, o.GetNamespace(), o.GetName())
+					}
+				}
+				return nil
+			})
+		}
+	}
+	if kinds < 30 {
+		t.Errorf("looked at %d kinds only", kinds)
+	}
 }
