@@ -19,6 +19,16 @@ const (
 	maxMissing = 20
 )
 
+// kubeProxy is the one kind of place so far.
+const kubeProxy = "kube-proxy"
+
+// freeze keeps of a complete row what its places did, and drops the places: while its pod ends, which may take
+// minutes, 5,000 of them would be held for nothing.
+func (r *row) freeze(d report.Departure) {
+	d.Containers, d.Told, d.ToldWhy, d.Late, d.Exposure = nil, nil, "", report.Unknown, nil
+	r.frozen, r.parts, r.since, r.routed = &d, nil, nil, len(r.parts) > 0
+}
+
 // origin is T0 in our time.
 type origin struct {
 	moment
@@ -66,6 +76,13 @@ func (o origin) after(n *node, boot string, lo, hi time.Time) (s report.Span, er
 // build says what is known of a row.
 func (r *row) build(now time.Time) (report.Departure, []report.Landing) {
 	o := r.origin()
+	if r.frozen != nil {
+		d := *r.frozen
+		d.Episode = r.episode
+		r.stopping(o, &d)
+		r.lateness(&d)
+		return d, nil
+	}
 	d := report.Departure{UID: r.pod.UID, Namespace: r.pod.Namespace, Pod: r.pod.Name, Node: r.pod.Node, Workload: r.workload,
 		Revision: r.revision, Reason: r.reason, Episode: r.episode, T0: o.at, T0Source: cmp.Or(r.source, ledger.T0Unknown), T0Error: o.err.Seconds(),
 		Complete: r.complete, Kept: r.kept, Grace: r.grace, Expected: r.expected, Answered: r.answered, Late: report.Unknown}
@@ -96,19 +113,19 @@ func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 	var first *float64
 	var ls []report.Landing
 	for k, p := range r.parts {
-		kind := kinds[p.kind]
+		kind := kinds[kubeProxy]
 		if kind == nil {
-			kind = &report.Kind{Kind: p.kind, Outcomes: map[ledger.Outcome]int{}}
-			kinds[p.kind] = kind
+			kind = &report.Kind{Kind: kubeProxy, Outcomes: map[ledger.Outcome]int{}}
+			kinds[kubeProxy] = kind
 		}
 		kind.Places++
 		kind.Pending += p.open.Pending
 		kind.Retained += p.open.Retained
 		d.Pending += p.open.Pending + p.open.Retained
-		for out, c := range p.outcomes {
-			kind.Outcomes[out] += c
-		}
-		l := report.Landing{Node: k.node.name, Kind: p.kind, Backend: p.backend, Family: k.family, Outcomes: maps.Clone(p.outcomes), Pending: p.open.Pending}
+		p.outcomes.addTo(kind.Outcomes)
+		own := map[ledger.Outcome]int{}
+		p.outcomes.addTo(own)
+		l := report.Landing{Node: k.node.name, Kind: kubeProxy, Backend: p.backend, Family: k.family, Outcomes: own, Pending: p.open.Pending}
 		if !p.hi.IsZero() && p.open == (ledger.Open{}) {
 			lo := p.lo
 			if p.unbounded {

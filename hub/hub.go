@@ -54,6 +54,7 @@ type Hub struct {
 	cursors map[string]store.Cursor // as stored
 	flushed time.Time               // cursors
 	resume  map[string]store.Cursor // of before this start
+	unsaved []store.Landings        // of rows whose commit failed
 
 	synced func() bool // the Node list is complete
 }
@@ -71,6 +72,9 @@ func New(ctx context.Context, cfg Config) *Hub {
 	h.restore(ctx)
 	return h
 }
+
+// maxUnsaved bounds what is held of landings while the store does not take them: 100 rows of 5,000 places are 40 MB.
+const maxUnsaved = 100
 
 // number is an episode's. While the store does not answer it is the time: no counting has come that far.
 func (h *Hub) number() int64 {
@@ -135,7 +139,7 @@ func (h *Hub) flush(ctx context.Context, all bool) {
 			// Kept as changed, so that they are stored when the store works again.
 			h.mu.Lock()
 			for _, r := range rows {
-				r.dirty, r.sampled = true, false
+				r.dirty = true
 			}
 			for _, e := range episodes {
 				e.dirty = true
@@ -144,6 +148,10 @@ func (h *Hub) flush(ctx context.Context, all bool) {
 				}
 			}
 			clear(h.cursors)
+			h.unsaved = append(h.unsaved, batch.Landings...)
+			if over := len(h.unsaved) - maxUnsaved; over > 0 {
+				h.unsaved = h.unsaved[over:] // the places' quantiles lack these; the rows do not
+			}
 			h.mu.Unlock()
 		}
 	}
@@ -155,6 +163,7 @@ func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
+	b.Landings, h.unsaved = h.unsaved, nil
 	for uid, r := range h.join.rows {
 		h.join.judge(r, now)
 		// What is open is stored as it changes, so that whoever asks sees it; not in its first second, when it changes
@@ -168,10 +177,10 @@ func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode
 				}
 			}
 			b.Departures = append(b.Departures, d)
-			if r.complete && !r.sampled {
-				r.sampled = true
+			if r.complete && r.frozen == nil {
 				b.Landings = append(b.Landings, samples(uid, landings))
 				h.metrics.departed(d)
+				r.freeze(d)
 			}
 			rows = append(rows, r)
 			r.dirty = false

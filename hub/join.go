@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -118,14 +119,15 @@ type row struct {
 	kept     bool
 	born     time.Time // ours, of the first line
 	complete bool
-	finished time.Time // ours, when it became complete
+	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
+	finished time.Time         // ours, when it became complete
 	missing  []report.Missing
 	answered int
 	expected int
 	dirty    bool
 	episode  int64
+	routed   bool // some place routed to it; of a frozen row
 	own      bool // the pod's own node has told of it
-	sampled  bool // its landings were handed to the store
 }
 
 type partKey struct {
@@ -135,16 +137,24 @@ type partKey struct {
 
 // part is one place's share.
 type part struct {
-	boot                string
-	kind, backend       string
+	boot, backend       string
 	lo, hi              time.Time // the latest of both, over the removals
 	unbounded           bool      // a landing without a lower bound
 	candidates          []ledger.Interval
 	seenFirst, seenLast time.Time
-	rearmed             bool
-	outcomes            map[ledger.Outcome]int
+	outcomes            outcomes
 	open                ledger.Open
-	settled             bool
+}
+
+// outcomes counts removals by outcome, in the order of ledger.Outcomes.
+type outcomes [7]uint32
+
+func (o outcomes) addTo(m map[ledger.Outcome]int) {
+	for i, n := range o {
+		if n > 0 {
+			m[ledger.Outcomes[i]] += int(n)
+		}
+	}
 }
 
 // leaves: the pod ends; it is not only taken out of Services.
@@ -177,8 +187,8 @@ func (j *joiner) take(n *node, e ledger.Event, now time.Time) {
 
 func (j *joiner) departure(n *node, e ledger.Event, now time.Time) {
 	r := j.rows[e.Pod.UID]
-	if r != nil && r.complete && !leaves(r.reason) && now.Sub(r.finished) > time.Second {
-		r = nil // it was taken out of Services before, came back, and goes again
+	if r != nil && r.frozen != nil && !leaves(r.reason) && (leaves(e.Reason) || now.Sub(r.finished) > time.Second) {
+		r = nil // it was taken out of Services before; now it leaves, or came back and goes again
 	}
 	if r == nil {
 		if len(j.rows) >= maxRows {
@@ -270,24 +280,33 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	for _, p := range s.Ports {
 		r.ports[p] = true
 	}
-	k := partKey{n, e.Family}
+	if r.frozen != nil {
+		j.unknown++ // it was complete: this opens or ends something that nobody expected any more
+		return
+	}
+	// Strings of the node, not of the line: there may be hundreds of rows with 5,000 parts each.
+	k := partKey{n, ledger.IPv4}
+	if e.Family == ledger.IPv6 {
+		k.family = ledger.IPv6
+	}
 	p := r.parts[k]
-	if p == nil || p.boot != e.Boot {
+	if p == nil || p.boot != n.boot {
 		// Another boot of the agent takes up what the last one left open, and says so by what it opens.
-		p = &part{boot: e.Boot, outcomes: map[ledger.Outcome]int{}}
+		p = &part{boot: n.boot}
 		r.parts[k] = p
 	}
-	p.kind, p.backend, p.open = e.Place, e.Backend, s.Open
+	p.open = s.Open
+	if p.backend = n.backend; e.Backend != n.backend {
+		p.backend = e.Backend
+	}
 	if s.Retained > 0 {
 		r.kept = true
 	}
 	for o, c := range s.Outcomes {
-		if c > 0 {
-			p.outcomes[o] += c
-			p.settled = true
+		if i := slices.Index(ledger.Outcomes, o); i >= 0 && c > 0 {
+			p.outcomes[i] += uint32(c)
 		}
 	}
-	p.rearmed = p.rearmed || s.Rearmed
 	if s.Outcomes[ledger.Landed] == 0 {
 		return
 	}
@@ -311,6 +330,9 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 // first notes the first line of a node about a row: from there on it must be read again if we die before the row
 // is stored.
 func (j *joiner) first(r *row, n *node, seq uint64) {
+	if r.frozen != nil {
+		return // it is stored
+	}
 	if have, ok := r.since[n]; !ok || seq < have {
 		r.since[n] = seq
 	}

@@ -150,7 +150,7 @@ func (r *row) lateness(d *report.Departure) {
 		last = report.Span{Lo: d.Age, Hi: d.Age} // at least
 		known = true
 	}
-	none := r.complete && len(r.parts) == 0
+	none := r.complete && len(r.parts) == 0 && !r.routed
 	switch {
 	case none && whole:
 		d.Late = report.No // no place routed to it
