@@ -73,7 +73,7 @@ func (w *world) seen(name string, d time.Duration) {
 
 func (w *world) landed(name string, seen, lo, hi time.Duration) {
 	w.say(name, ledger.Event{Type: ledger.EventRemovals, At: w.at(name, hi), Place: kubeProxy, Family: ledger.IPv4,
-		Interval: ledger.Interval{Lo: w.at(name, lo), Hi: w.at(name, hi)},
+		Interval:   ledger.Interval{Lo: w.at(name, lo), Hi: w.at(name, hi)},
 		Departures: []ledger.Settled{{UID: "u", Outcomes: map[ledger.Outcome]int{ledger.Landed: 1}, SeenFirst: w.at(name, seen), SeenLast: w.at(name, seen)}}})
 }
 
@@ -161,9 +161,13 @@ func TestNotYet(t *testing.T) {
 		{"one never sees it", func(w *world) { w.j.nodes["b"].applied = 10 }, 2 * time.Minute, true, 1, "b has not seen the change"},
 		{"one is pending", func(w *world) { w.seen("b", 10*ms) }, time.Minute, false, 1, ""},
 		{"one is not Ready: its place ended", func(w *world) { w.j.nodes["b"].ready = false }, 2 * time.Second, true, 1, ""},
-		{"one has no agent", func(w *world) { w.j.nodes["b"].agent = agentState{state: report.AgentMissing, why: "no agent runs there"} }, 2 * time.Second, true, 1, "b no agent runs there"},
+		{"one has no agent", func(w *world) {
+			w.j.nodes["b"].agent = agentState{state: report.AgentMissing, why: "no agent runs there"}
+		}, 2 * time.Second, true, 1, "b no agent runs there"},
 		{"one does not answer, for a moment", func(w *world) { w.j.nodes["b"].agent.state = report.AgentUnreachable }, 2 * time.Second, false, 1, ""},
-		{"one does not answer", func(w *world) { w.j.nodes["b"].agent = agentState{state: report.AgentUnreachable, why: "agent does not answer"} }, 20 * time.Second, true, 1, "b agent does not answer"},
+		{"one does not answer", func(w *world) {
+			w.j.nodes["b"].agent = agentState{state: report.AgentUnreachable, why: "agent does not answer"}
+		}, 20 * time.Second, true, 1, "b agent does not answer"},
 		{"one has another dataplane", func(w *world) { n := w.j.nodes["b"]; n.families, n.backend = nil, "ipvs" }, 2 * time.Second, true, 1, "b not measured: ipvs"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,7 +194,9 @@ func TestNotYet(t *testing.T) {
 // TestLate: yes and no only beyond doubt.
 func TestLate(t *testing.T) {
 	seconds := func(n int64) *int64 { return &n }
-	exec := func(n *int64, rest bool) ledger.PreStop { return ledger.PreStop{Kind: ledger.PreStopExec, Seconds: n, Rest: rest} }
+	exec := func(n *int64, rest bool) ledger.PreStop {
+		return ledger.PreStop{Kind: ledger.PreStopExec, Seconds: n, Rest: rest}
+	}
 	for _, tt := range []struct {
 		name   string
 		hook   ledger.PreStop

@@ -65,6 +65,7 @@ func (b *bench) steady(ctx context.Context) error {
 		return err
 	}
 	var lags, behind []float64
+	b.Overdue = map[string]int{}
 	at := int(time.Since(b.first) / time.Second) // the second whose rows are waited for
 	for time.Since(begun) < b.window {
 		if err := pause(ctx, 500*time.Millisecond); err != nil {
@@ -81,6 +82,11 @@ func (b *bench) steady(ctx context.Context) error {
 				return err
 			}
 			if why != "" {
+				if time.Since(b.first).Seconds() > float64(at+20) {
+					b.Overdue[why]++
+					at++
+					continue
+				}
 				break
 			}
 			behind = append(behind, time.Since(b.first.Add(time.Duration(at)*time.Second)).Seconds())
@@ -107,6 +113,7 @@ func (b *bench) steady(ctx context.Context) error {
 	b.HubCPU, b.GeneratorCPU = 100*(processor()-cpu)/took, 100*(gen2.CPU-gen.CPU)/took
 	b.RSS, b.PeakRSS = memory("VmRSS:"), memory("VmHWM:")
 	b.Lag, b.Behind = quantiles(lags), quantiles(behind)
+	note("lag %v s, rows stored after %v s, overdue %v; agents %v", b.Lag, b.Behind, b.Overdue, after.states)
 	note("%.0f lines/s read of %.0f written, %.1f rows/s complete; CPU %.0f %% hub, %.0f %% generator; RSS %d MiB, peak %d", b.Lines, b.Written,
 		b.Rows, b.HubCPU, b.GeneratorCPU, b.RSS, b.PeakRSS)
 	return b.heap("steady")
@@ -144,10 +151,10 @@ func (b *bench) catchUp(ctx context.Context) error {
 		return err
 	}
 	took, err := b.follows(ctx, b.Agents, 5*time.Minute)
+	stop()
 	if err != nil {
 		return err
 	}
-	stop()
 	h, err := b.health()
 	if err != nil {
 		return err

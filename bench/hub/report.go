@@ -34,6 +34,9 @@ type results struct {
 	// 0.9 s after it begins, and rows are judged once a second.
 	Behind times `json:"row_stored_after_seconds"`
 
+	// Overdue are seconds whose first row was not right after 20 s.
+	Overdue map[string]int `json:"overdue"`
+
 	Stopped      float64 `json:"stop_seconds"`
 	CatchUp      float64 `json:"catch_up_seconds"`
 	CatchUpLines float64 `json:"catch_up_lines"`

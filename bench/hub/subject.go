@@ -93,6 +93,7 @@ func (s *subject) stop(ctx context.Context) error {
 
 // health is what the hub's metrics say.
 type health struct {
+	states                   map[string]int // of agents
 	following                int
 	lag                      float64
 	lines                    float64
@@ -104,13 +105,12 @@ func (s *subject) health() (h health, err error) {
 	if err != nil {
 		return h, err
 	}
+	h.states = map[string]int{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			switch f.GetName() {
 			case "lastcall_hub_agents":
-				if m.GetLabel()[0].GetValue() == string(report.AgentFollowing) {
-					h.following = int(m.GetGauge().GetValue())
-				}
+				h.states[m.GetLabel()[0].GetValue()] = int(m.GetGauge().GetValue())
 			case "lastcall_hub_ingest_lag_seconds":
 				h.lag = m.GetGauge().GetValue()
 			case "lastcall_hub_lines_total":
@@ -124,13 +124,14 @@ func (s *subject) health() (h health, err error) {
 			}
 		}
 	}
+	h.following = h.states[string(report.AgentFollowing)]
 	return h, nil
 }
 
 // follows waits until all agents are followed closely, and says how long that took.
 func (s *subject) follows(ctx context.Context, agents int, most time.Duration) (time.Duration, error) {
 	begun := time.Now()
-	for {
+	for n := 1; ; n++ {
 		h, err := s.health()
 		if err != nil {
 			return 0, err
@@ -140,6 +141,9 @@ func (s *subject) follows(ctx context.Context, agents int, most time.Duration) (
 		}
 		if time.Since(begun) > most {
 			return 0, fmt.Errorf("after %v the hub follows %d of %d agents, lag %.1f s", most, h.following, agents, h.lag)
+		}
+		if n%25 == 0 {
+			note("after %.0f s: agents %v, lag %.1f s, %.0f lines", time.Since(begun).Seconds(), h.states, h.lag, h.lines)
 		}
 		select {
 		case <-ctx.Done():
