@@ -90,9 +90,14 @@ func (r *row) build(now time.Time) (report.Departure, []report.Landing) {
 		d.T0Source = ledger.T0Unknown
 	}
 	landings := r.landings(o, &d)
-	d.Missing = r.missing
-	if len(d.Missing) > maxMissing {
-		d.Missing, d.MissingMore = d.Missing[:maxMissing], len(r.missing)-maxMissing
+	d.Missing = slices.Clone(r.missing)
+	for _, l := range landings {
+		if l.Unusable {
+			d.Missing = append(d.Missing, report.Missing{Place: l.Node, Why: "clock unusable"})
+		}
+	}
+	if n := len(d.Missing); n > maxMissing {
+		d.Missing, d.MissingMore = d.Missing[:maxMissing], n-maxMissing
 	}
 	if o.known && (!r.complete || d.Pending > 0) {
 		d.Age = max(now.Sub(o.at).Seconds(), 0)
@@ -111,7 +116,11 @@ func (r *row) build(now time.Time) (report.Departure, []report.Landing) {
 func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 	kinds := map[string]*report.Kind{}
 	var first *float64
-	var ls []report.Landing
+	type placed struct {
+		report.Landing
+		part *part
+	}
+	ls := make([]placed, 0, len(r.parts))
 	for k, p := range r.parts {
 		kind := kinds[kubeProxy]
 		if kind == nil {
@@ -123,9 +132,7 @@ func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 		kind.Retained += p.open.Retained
 		d.Pending += p.open.Pending + p.open.Retained
 		p.outcomes.addTo(kind.Outcomes)
-		own := map[ledger.Outcome]int{}
-		p.outcomes.addTo(own)
-		l := report.Landing{Node: k.node.name, Kind: kubeProxy, Backend: p.backend, Family: k.family, Outcomes: own, Pending: p.open.Pending}
+		l := report.Landing{Node: k.node.name, Kind: kubeProxy, Backend: p.backend, Family: k.family, Pending: p.open.Pending}
 		if !p.hi.IsZero() && p.open == (ledger.Open{}) {
 			lo := p.lo
 			if p.unbounded {
@@ -146,7 +153,7 @@ func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 		if s, ok := r.seconds(o, k.node, p.boot, p.seenFirst); ok && (first == nil || s < *first) {
 			first = &s
 		}
-		ls = append(ls, l)
+		ls = append(ls, placed{l, p})
 	}
 	d.Seen = first
 	for i := range ls {
@@ -157,14 +164,26 @@ func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 			l.Stages = &report.Stages{API: min(api, l.Landed.Hi), Watch: min(watch, max(l.Landed.Hi-api, 0)), Program: max(l.Landed.Hi-api-watch, 0)}
 		}
 	}
-	slices.SortFunc(ls, func(a, b report.Landing) int {
-		return cmp.Or(cmp.Compare(later(b), later(a)), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Family, b.Family))
+	slices.SortFunc(ls, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(later(b.Landing), later(a.Landing)), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Family, b.Family))
 	})
+	named := len(ls) // of these the row says more
+	if named > allPlaces {
+		named = fewPlaces
+	}
+	sorted := make([]report.Landing, len(ls))
+	for i, l := range ls {
+		sorted[i] = l.Landing
+		if i < named {
+			sorted[i].Outcomes = map[ledger.Outcome]int{}
+			l.part.outcomes.addTo(sorted[i].Outcomes)
+		}
+	}
 	d.Kinds = []report.Kind{}
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
 		d.Kinds = append(d.Kinds, *kinds[name])
 	}
-	return ls
+	return sorted
 }
 
 // sinceT0 is the lower bound of a landing that was learnt late: by one of the candidates, but not by one before T0.

@@ -16,8 +16,8 @@ const (
 	drift = 200e-6
 	// unusable is the error from which a node's clock decides nothing: it is never named as the last.
 	unusable = 100 * time.Millisecond
-	// keptSamples per agent: an hour at one a minute.
-	keptSamples = 64
+	// keptSamples per agent: a quarter of an hour's. Every moment that a node told is bounded by each of them.
+	keptSamples = 16
 )
 
 // estimate is what is known of one agent's timeline, by comparing it with ours. It is made for one boot of the agent and

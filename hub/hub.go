@@ -61,7 +61,7 @@ type Hub struct {
 
 // New reads where the last hub left off. It starts nothing.
 func New(ctx context.Context, cfg Config) *Hub {
-	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}},
+	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now()},
 		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }}
 	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -164,11 +164,12 @@ func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
 	b.Landings, h.unsaved = h.unsaved, nil
+	c := h.join.census(now)
 	for uid, r := range h.join.rows {
-		h.join.judge(r, now)
-		// What is open is stored as it changes, so that whoever asks sees it; not in its first second, when it changes
-		// all the time.
-		if r.dirty && (all || r.complete || now.Sub(r.born) > time.Second) {
+		h.join.judge(r, c, now)
+		// What is open is stored now and then, for whoever comes after us; whoever asks us is told what is in memory.
+		if r.dirty && (all || r.complete || now.Sub(r.born) > time.Second && now.Sub(r.stored) > 5*time.Second) {
+			r.stored = now
 			d, landings := r.build(now)
 			// Whose workload it is says the pod's own node; without it, wait as long as its agent may be slow.
 			if r.own || r.complete || now.Sub(r.born) > 10*time.Second {

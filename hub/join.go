@@ -15,6 +15,7 @@ import (
 type joiner struct {
 	nodes map[string]*node
 	rows  map[string]*row // by pod UID, until nothing more can come
+	begun time.Time       // of this hub
 	// unknown counts lines about pods that no departure was announced for.
 	unknown int
 }
@@ -51,6 +52,8 @@ type node struct {
 	notReady string
 	lost     uint64
 	heard    time.Time
+	followed bool      // its newest lines were read once
+	failed   bool      // it was asked, and did not answer as it should
 	newest   time.Time // moment of the newest line
 }
 
@@ -115,6 +118,8 @@ type row struct {
 
 	version  uint64 // resource version by which every agent must have passed
 	parts    map[partKey]*part
+	open     int              // parts with something open
+	stored   time.Time        // ours
 	since    map[*node]uint64 // first line of each node about it
 	kept     bool
 	born     time.Time // ours, of the first line
@@ -290,12 +295,19 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 		k.family = ledger.IPv6
 	}
 	p := r.parts[k]
+	if p != nil && p.boot != n.boot && p.open != (ledger.Open{}) {
+		r.open--
+	}
 	if p == nil || p.boot != n.boot {
 		// Another boot of the agent takes up what the last one left open, and says so by what it opens.
 		p = &part{boot: n.boot}
 		r.parts[k] = p
 	}
+	was := p.open != (ledger.Open{})
 	p.open = s.Open
+	if is := p.open != (ledger.Open{}); is != was {
+		r.open += map[bool]int{true: 1, false: -1}[is]
+	}
 	if p.backend = n.backend; e.Backend != n.backend {
 		p.backend = e.Backend
 	}
@@ -348,65 +360,89 @@ func version(s string) uint64 {
 	return v
 }
 
-// judge decides whether a row is complete: every expected agent has passed its resource version with nothing open, or is
-// given up and named.
-func (j *joiner) judge(r *row, now time.Time) {
-	if r.complete {
-		return
-	}
-	age := now.Sub(r.born)
-	missing := []report.Missing{}
-	open, answered, expected := 0, 0, 0
-	add := func(n *node, why string) { missing = append(missing, report.Missing{Place: n.name, Why: why}) }
+// census is what all rows of a moment have in common: who is expected, and who can answer.
+type census struct {
+	expected int
+	unfit    []unfit // expected, and cannot answer
+	fit      []*node // by the version they have applied, lowest first
+}
+
+// unfit is a node that cannot answer, and why; soft if it may come back in a moment.
+type unfit struct {
+	node *node
+	why  string
+	soft bool
+}
+
+// settling is how long after its start a hub waits for agents that it has not reached yet: they are not missing.
+const settling = time.Minute
+
+// census counts the nodes, once for all rows; 5,000 of them for each row would be most of the hub's work.
+func (j *joiner) census(now time.Time) census {
+	var c census
 	for _, n := range j.nodes {
 		if !n.expected || !n.ready {
 			continue
 		}
-		expected++
-		pending := false
-		for _, f := range []ledger.Family{ledger.IPv4, ledger.IPv6} {
-			if p := r.parts[partKey{n, f}]; p != nil && p.open != (ledger.Open{}) {
-				pending = true
-			}
-		}
+		c.expected++
+		following := n.agent.state == report.AgentFollowing || n.agent.state == report.AgentCatchingUp
+		n.followed = n.followed || n.agent.state == report.AgentFollowing
 		switch {
-		case n.agent.state != report.AgentFollowing && n.agent.state != report.AgentCatchingUp:
-			if age < 10*time.Second && n.agent.state != report.AgentMissing && n.agent.state != "" {
-				open++ // it may come back
-				continue
-			}
-			add(n, cmp.Or(n.agent.why, "no agent"))
+		case !following || !n.followed:
+			missing := n.agent.state == report.AgentMissing || n.agent.state == ""
+			c.unfit = append(c.unfit, unfit{n, cmp.Or(n.agent.why, "agent does not answer"), !missing && !n.followed && !n.failed && now.Sub(j.begun) < settling})
 		case !n.measured():
-			add(n, "not measured: "+cmp.Or(n.backend, "unknown dataplane"))
-		case pending:
-			open++
-		case n.applied < r.version && age < patience:
-			open++
-		case n.applied < r.version:
-			add(n, "has not seen the change")
-		case unusableClock(n, r):
-			answered++
-			add(n, "clock unusable")
+			c.unfit = append(c.unfit, unfit{n, "not measured: " + cmp.Or(n.backend, "unknown dataplane"), false})
 		default:
-			answered++
+			c.fit = append(c.fit, n)
 		}
 	}
-	r.expected, r.answered, r.missing = expected, answered, missing
-	// Slices follow the pod: before any place was told, silence means nothing.
-	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
-	if open == 0 && !quiet && age > time.Second {
-		r.complete, r.finished, r.dirty = true, now, true
-	}
+	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
+	return c
 }
 
-func unusableClock(n *node, r *row) bool {
-	for _, f := range []ledger.Family{ledger.IPv4, ledger.IPv6} {
-		if p := r.parts[partKey{n, f}]; p != nil && !p.hi.IsZero() {
-			_, err, ok := n.clock(p.boot).ours(p.hi)
-			return !ok || err > unusable
+// judge decides whether a row is complete: every expected agent has passed its resource version with nothing open, or is
+// given up and named.
+func (j *joiner) judge(r *row, c census, now time.Time) {
+	if r.complete {
+		return
+	}
+	age := now.Sub(r.born)
+	r.expected, r.missing = c.expected, nil
+	open, behind := 0, 0
+	for _, u := range c.unfit {
+		switch {
+		case u.soft, age < 10*time.Second && u.node.agent.state == report.AgentUnreachable:
+			open++ // it may come back
+		default:
+			r.missing = append(r.missing, report.Missing{Place: u.node.name, Why: u.why})
 		}
 	}
-	return false
+	for _, n := range c.fit {
+		if n.applied >= r.version {
+			break
+		}
+		behind++
+		if age < patience {
+			open++
+		} else {
+			r.missing = append(r.missing, report.Missing{Place: n.name, Why: "has not seen the change"})
+		}
+	}
+	pending := 0
+	if r.open > 0 {
+		for k, p := range r.parts {
+			if p.open != (ledger.Open{}) && k.node.expected && k.node.ready && k.node.applied >= r.version {
+				pending++
+			}
+		}
+	}
+	r.answered = max(len(c.fit)-behind-pending, 0)
+	// Slices follow the pod: before any place was told, silence means nothing.
+	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
+	if open == 0 && pending == 0 && !quiet && age > time.Second {
+		r.complete, r.finished, r.dirty = true, now, true
+	}
 }
 
 // over reports whether nothing more is to be expected about a row, so that it can be forgotten.

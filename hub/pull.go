@@ -127,6 +127,7 @@ func (r *reader) failed(err error) {
 	r.hub.mu.Lock()
 	defer r.hub.mu.Unlock()
 	a := &r.node.agent
+	r.node.failed = true
 	a.state, a.why = report.AgentUnreachable, "agent does not answer"
 	if err != nil && !errors.Is(err, io.EOF) {
 		a.why += ": " + plain(err)
@@ -277,7 +278,7 @@ func (h *Hub) line(n *node, e ledger.Event) (caught bool, err error) {
 	switch e.Type {
 	case ledger.EventHeartbeat:
 		n.applied, n.notReady = max(version(e.ResourceVersion), n.applied), bound(e.NotReady, 512)
-		n.agent.state, n.agent.why = report.AgentFollowing, ""
+		n.agent.state, n.agent.why, n.failed = report.AgentFollowing, "", false
 		return true, nil
 	case ledger.EventGap:
 		if e.From != n.next || e.To < e.From {

@@ -145,7 +145,7 @@ func (r *row) lateness(d *report.Departure) {
 	if known {
 		last = *d.LastCall
 	}
-	whole := r.complete && d.Pending == 0 && d.Answered == d.Expected && len(r.missing) == 0
+	whole := r.complete && d.Pending == 0 && d.Answered == d.Expected && len(d.Missing) == 0
 	if d.Pending > 0 && d.Age > last.Lo {
 		last = report.Span{Lo: d.Age, Hi: d.Age} // at least
 		known = true

@@ -39,18 +39,18 @@ func Dir(parent string) (string, error) {
 	return dir, nil
 }
 
-// Helm returns the path of helm: that in $PATH or Go's bin directory, else one built from source into the testbed's
-// cache, once (some minutes).
+// Helm returns the path of helm 4: that in $PATH or Go's bin directory, else one built from source into the testbed's
+// cache, once (some minutes). Helm 3 would install as well, but writes other blank lines into install.yaml.
 func Helm(ctx context.Context) (string, error) {
-	if path, err := exec.LookPath("helm"); err == nil {
+	if path, err := exec.LookPath("helm"); err == nil && isHelm4(ctx, path) {
 		return path, nil
 	}
 	out, err := exec.CommandContext(ctx, "go", "env", "GOPATH").Output()
 	if err != nil {
-		return "", fmt.Errorf("no helm in $PATH, and go env GOPATH: %w", err)
+		return "", fmt.Errorf("no helm 4 in $PATH, and go env GOPATH: %w", err)
 	}
 	for _, gopath := range filepath.SplitList(strings.TrimSpace(string(out))) {
-		if path, err := exec.LookPath(filepath.Join(gopath, "bin", "helm")); err == nil {
+		if path, err := exec.LookPath(filepath.Join(gopath, "bin", "helm")); err == nil && isHelm4(ctx, path) {
 			return path, nil
 		}
 	}
@@ -63,6 +63,11 @@ func Helm(ctx context.Context) (string, error) {
 		return found, nil
 	}
 	return path, buildHelm(ctx, cache, path)
+}
+
+func isHelm4(ctx context.Context, path string) bool {
+	out, err := exec.CommandContext(ctx, path, "version", "--template", "{{.Version}}").Output()
+	return err == nil && strings.HasPrefix(string(out), "v4.")
 }
 
 // buildHelm builds beside path and renames: go test runs packages at the same time, and each may build.
@@ -79,7 +84,7 @@ func buildHelm(ctx context.Context, cache, path string) error {
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+bin, "GOFLAGS=")
 	c.Dir = bin // in no module and no workspace
 	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("no helm in $PATH, and %v: %w\n%s", c, err, out)
+		return fmt.Errorf("no helm 4 in $PATH, and %v: %w\n%s", c, err, out)
 	}
 	return os.Rename(filepath.Join(bin, "helm"), path)
 }
