@@ -107,7 +107,7 @@ func (r *row) build(now time.Time) (report.Departure, []report.Landing) {
 	r.lateness(&d)
 	d.Slowest = landings
 	if len(landings) > allPlaces {
-		d.Slowest, d.Strip = landings[:fewPlaces], strip(landings)
+		d.Slowest, d.Strip = slices.Clone(landings[:fewPlaces]), strip(landings) // the row is kept, 5,000 places are not
 	}
 	return d, landings
 }
@@ -122,6 +122,9 @@ func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 	}
 	ls := make([]placed, 0, len(r.parts))
 	for k, p := range r.parts {
+		if p.was != nil && !p.fresh && p.open == (ledger.Open{}) {
+			p = p.was // the boot after it found gone what was known to be gone
+		}
 		kind := kinds[kubeProxy]
 		if kind == nil {
 			kind = &report.Kind{Kind: kubeProxy, Outcomes: map[ledger.Outcome]int{}}
@@ -237,8 +240,8 @@ func (r *row) lastCall(d *report.Departure, ls []report.Landing) {
 	slices.Sort(his)
 	within := his[int(math.Ceil(.99*float64(len(his))))-1]
 	d.Within99 = &within
-	if d.Pending > 0 {
-		return // the last has not let go yet
+	if d.Pending > 0 || ended(d, ledger.Expired)+ended(d, ledger.Gap) > 0 {
+		return // the last has not let go yet, or nobody saw when
 	}
 	for i, l := range ls {
 		if l.Landed != nil && !l.Unusable && l.Landed.Hi >= d.LastCall.Lo {

@@ -38,7 +38,12 @@ type chainer struct {
 	gap  time.Duration
 	next func() int64 // a number that no episode has had
 	open map[workloadKey]*episode
+	of   map[string]*episode // by pod UID: what is told later of a departure belongs to the same episode, closed or not
 }
+
+// stuckFor is longer than any removal is pending: the horizon, and what it takes to be told. An episode waits no longer
+// for what nobody will tell.
+const stuckFor = 35 * time.Minute
 
 // join puts a departure that leaves into its workload's episode, and returns it; nil if it belongs to none.
 func (c *chainer) join(d report.Departure, end time.Time) *episode {
@@ -49,12 +54,19 @@ func (c *chainer) join(d report.Departure, end time.Time) *episode {
 	if d.Workload == "" {
 		k.workload = "pod/" + d.Pod
 	}
-	e := c.open[k]
-	if e == nil || d.T0.Sub(e.Ended) >= c.gap && e.members[d.UID] == (member{}) {
+	e := c.of[d.UID]
+	if e == nil || (workloadKey{e.Namespace, e.Workload}) != k {
+		e = c.open[k]
+	}
+	if e == nil || d.T0.Sub(e.Ended) >= c.gap && e.members[d.UID] == (member{}) && !e.pendingAt(d.T0) {
 		e = &episode{Episode: report.Episode{ID: c.next(), Namespace: k.namespace, Workload: k.workload, Tag: report.UnknownTag, Open: true},
 			members: map[string]member{}, revs: map[string]bool{}}
 		c.open[k] = e
 	}
+	if c.of == nil {
+		c.of = map[string]*episode{}
+	}
+	c.of[d.UID] = e
 	m := member{reason: d.Reason, revision: d.Revision, t0: d.T0, last: d.T0, end: end, late: d.Late, kept: d.Kept,
 		pending: d.Pending > 0, complete: d.Complete, call: d.LastCall}
 	if d.LastCall != nil {
@@ -71,6 +83,16 @@ func (c *chainer) join(d report.Departure, end time.Time) *episode {
 		e.sum()
 	}
 	return e
+}
+
+// pendingAt: a last call that has not come yet is after any moment up to now.
+func (e *episode) pendingAt(t time.Time) bool {
+	for _, m := range e.members {
+		if m.pending && t.Sub(m.t0) < stuckFor {
+			return true
+		}
+	}
+	return false
 }
 
 // sum counts an episode anew from its departures.
@@ -146,13 +168,22 @@ func mostAtOnce(ms map[string]member) int {
 
 // close ends the episodes that nothing can join any more, and returns those that changed.
 func (c *chainer) close(now time.Time) (changed []*episode) {
-	for k, e := range c.open {
+	all := map[*episode]bool{}
+	for _, e := range c.open {
+		all[e] = true
+	}
+	for _, e := range c.of { // one that was followed by another of its workload, or that learns how its pods ended
+		all[e] = true
+	}
+	for e := range all {
 		done := now.Sub(e.Ended) >= c.gap
 		for _, m := range e.members {
-			done = done && m.complete && !m.pending
+			done = done && (m.complete && !m.pending || now.Sub(m.t0) > stuckFor)
 		}
-		if done {
+		if done && e.Open {
 			e.Open, e.dirty = false, true
+		}
+		if k := (workloadKey{e.Namespace, e.Workload}); done && c.open[k] == e {
 			delete(c.open, k)
 		}
 		if e.dirty {

@@ -63,13 +63,22 @@ type Hub struct {
 func New(ctx context.Context, cfg Config) *Hub {
 	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now()},
 		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }}
-	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}}
+	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}, of: map[string]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
 	if id, err := cfg.Store.NextEpisodeID(ctx); err == nil {
 		h.nextID = id
 	}
 	h.resume, _ = cfg.Store.Cursors(ctx) // without them everything that agents have is read
 	h.restore(ctx)
+	// Cursors stand before the first line of what was open: behind them are lines of what was complete, too.
+	if p, err := cfg.Store.Departures(ctx, store.Filter{Since: cfg.Now().Add(-time.Hour), Limit: maxRows}); err == nil {
+		h.join.done = map[string]bool{}
+		for _, d := range p.Departures {
+			if d.Complete && leaves(d.Reason) {
+				h.join.done[d.UID] = true
+			}
+		}
+	}
 	return h
 }
 
@@ -97,8 +106,11 @@ func (h *Hub) restore(ctx context.Context) {
 			continue
 		}
 		e := &episode{Episode: x.Episode, members: map[string]member{}, revs: map[string]bool{}}
-		h.chain.open[workloadKey{o.Namespace, o.Workload}] = e
+		if k := (workloadKey{o.Namespace, o.Workload}); h.chain.open[k] == nil {
+			h.chain.open[k] = e // the newest comes first
+		}
 		for _, d := range x.Departures {
+			h.chain.of[d.UID] = e
 			end := d.T0
 			if d.Grace != nil {
 				end = end.Add(time.Duration(*d.Grace) * time.Second)
@@ -134,8 +146,8 @@ func (h *Hub) Run(ctx context.Context) error {
 // flush judges what is open and stores what changed.
 func (h *Hub) flush(ctx context.Context, all bool) {
 	batch, rows, episodes := h.collect(all)
-	if len(batch.Departures)+len(batch.Episodes)+len(batch.Cursors) > 0 {
-		if err := h.cfg.Store.Commit(ctx, batch); err != nil && ctx.Err() == nil {
+	if len(batch.Departures)+len(batch.Landings)+len(batch.Episodes)+len(batch.Cursors) > 0 {
+		if err := h.cfg.Store.Commit(ctx, batch); err != nil { // also if ctx ended: the last flush comes after it
 			// Kept as changed, so that they are stored when the store works again.
 			h.mu.Lock()
 			for _, r := range rows {
@@ -185,10 +197,13 @@ func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode
 			}
 			rows = append(rows, r)
 			r.dirty = false
-		}
-		if r.over(now) && !r.dirty {
+		} else if r.over(now) && !r.dirty { // not with the change just taken: its commit may fail
 			delete(h.join.rows, uid)
+			delete(h.chain.of, uid)
 		}
+	}
+	for _, n := range h.join.nodes {
+		h.forget(n) // of those that went while a row knew them
 	}
 	episodes = h.chain.close(now)
 	for _, e := range episodes {
@@ -258,7 +273,9 @@ func (h *Hub) tag(ctx context.Context, episodes []*episode) {
 		if !ask {
 			continue
 		}
-		tag, err := h.cfg.Tag(ctx, e.Namespace, e.Workload, revs, begun)
+		asking, cancel := context.WithTimeout(ctx, 5*time.Second) // rows must be stored, whatever the API server does
+		tag, err := h.cfg.Tag(asking, e.Namespace, e.Workload, revs, begun)
+		cancel()
 		if err != nil {
 			h.cfg.Log.Debug("cannot say what an episode was", "namespace", e.Namespace, "workload", e.Workload, "err", err)
 			continue

@@ -16,6 +16,8 @@ type joiner struct {
 	nodes map[string]*node
 	rows  map[string]*row // by pod UID, until nothing more can come
 	begun time.Time       // of this hub
+	// done are pods whose rows the hub before us has stored as complete: what is read of them again is only a part.
+	done map[string]bool
 	// unknown counts lines about pods that no departure was announced for.
 	unknown int
 }
@@ -149,6 +151,8 @@ type part struct {
 	seenFirst, seenLast time.Time
 	outcomes            outcomes
 	open                ledger.Open
+	was                 *part // of the boot before, if nothing was open when that ended
+	fresh               bool  // something landed of which this boot saw the beginning
 }
 
 // outcomes counts removals by outcome, in the order of ledger.Outcomes.
@@ -194,6 +198,9 @@ func (j *joiner) departure(n *node, e ledger.Event, now time.Time) {
 	r := j.rows[e.Pod.UID]
 	if r != nil && r.frozen != nil && !leaves(r.reason) && (leaves(e.Reason) || now.Sub(r.finished) > time.Second) {
 		r = nil // it was taken out of Services before; now it leaves, or came back and goes again
+	}
+	if r == nil && j.done[e.Pod.UID] {
+		return
 	}
 	if r == nil {
 		if len(j.rows) >= maxRows {
@@ -274,7 +281,9 @@ func (j *joiner) farewell(n *node, e ledger.Event) {
 func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	r := j.rows[s.UID]
 	if r == nil {
-		j.unknown++
+		if !j.done[s.UID] {
+			j.unknown++
+		}
 		return
 	}
 	j.first(r, n, e.Seq)
@@ -300,7 +309,11 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	}
 	if p == nil || p.boot != n.boot {
 		// Another boot of the agent takes up what the last one left open, and says so by what it opens.
-		p = &part{boot: n.boot}
+		was := p
+		if was != nil && was.open != (ledger.Open{}) {
+			was = nil
+		}
+		p = &part{boot: n.boot, was: was}
 		r.parts[k] = p
 	}
 	was := p.open != (ledger.Open{})
@@ -322,6 +335,7 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	if s.Outcomes[ledger.Landed] == 0 {
 		return
 	}
+	p.fresh = p.fresh || !s.Rearmed
 	if e.Lo.IsZero() && len(e.Candidates) == 0 {
 		p.unbounded = true
 	}
@@ -412,7 +426,7 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	open, behind := 0, 0
 	for _, u := range c.unfit {
 		switch {
-		case u.soft, age < 10*time.Second && u.node.agent.state == report.AgentUnreachable:
+		case u.soft, u.node.agent.state == report.AgentUnreachable && (age < 10*time.Second || now.Sub(u.node.heard) < 10*time.Second):
 			open++ // it may come back
 		default:
 			r.missing = append(r.missing, report.Missing{Place: u.node.name, Why: u.why})
@@ -432,7 +446,8 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	pending := 0
 	if r.open > 0 {
 		for k, p := range r.parts {
-			if p.open != (ledger.Open{}) && k.node.expected && k.node.ready && k.node.applied >= r.version {
+			following := k.node.agent.state == report.AgentFollowing || k.node.agent.state == report.AgentCatchingUp // else given up above
+			if p.open != (ledger.Open{}) && following && k.node.expected && k.node.ready && k.node.applied >= r.version {
 				pending++
 			}
 		}
@@ -442,7 +457,25 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
 	if open == 0 && pending == 0 && !quiet && age > time.Second {
 		r.complete, r.finished, r.dirty = true, now, true
+		r.giveUp()
 	}
+}
+
+// giveUp ends what is still open when nobody is waited for any more, so that every removal has an outcome.
+func (r *row) giveUp() {
+	for k, p := range r.parts {
+		n := uint32(p.open.Pending + p.open.Retained)
+		if n == 0 {
+			continue
+		}
+		o := ledger.Gap
+		if !k.node.expected || !k.node.ready {
+			o = ledger.Excluded // the place itself ended
+		}
+		p.outcomes[slices.Index(ledger.Outcomes, o)] += n
+		p.open = ledger.Open{}
+	}
+	r.open = 0
 }
 
 // over reports whether nothing more is to be expected about a row, so that it can be forgotten.

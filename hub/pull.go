@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +69,11 @@ func (h *Hub) supervise(ctx context.Context) error {
 			<-r.done
 		}
 		h.mu.Lock()
+		for _, r := range ended {
+			if a := &r.node.agent; a.ip == "" { // it may have said a last word after its pod had gone
+				*a = agentState{state: report.AgentMissing, why: "no agent runs there"}
+			}
+		}
 		for name, n := range h.join.nodes {
 			if n.agent.ip == "" || h.readers[name] != nil {
 				continue
@@ -167,6 +173,7 @@ func (r *reader) follow(ctx context.Context, slots chan struct{}) error {
 	if err := r.ask(ctx, 1); err != nil {
 		return err // without a clock nothing it says can be placed
 	}
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	since := r.since("")
@@ -181,6 +188,9 @@ func (r *reader) follow(ctx context.Context, slots chan struct{}) error {
 	for first := true; ; first = false {
 		line, err := readLine(lines)
 		if err != nil {
+			if outer.Err() == nil && ctx.Err() != nil {
+				return fmt.Errorf("silent for %v", silence)
+			}
 			return err
 		}
 		quiet.Reset(silence)
@@ -255,10 +265,10 @@ func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
 	if e.NodeUID != "" && n.uid != "" && e.NodeUID != n.uid {
 		return false, nonsense{fmt.Errorf("another cluster's agent: its Node %s has another UID", e.Node)}
 	}
-	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
-	if len(n.families) > 2 {
-		return false, nonsense{errors.New("more than two IP families")}
+	if len(e.Families) > 2 || slices.ContainsFunc(e.Families, func(f ledger.Family) bool { return f != ledger.IPv4 && f != ledger.IPv6 }) {
+		return false, nonsense{errors.New("IP families that there are not")}
 	}
+	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
 	n.heard = h.cfg.Now()
 	n.agent.state, n.agent.why = report.AgentCatchingUp, ""
 	return known != asked, nil
@@ -303,6 +313,10 @@ func (h *Hub) line(n *node, e ledger.Event) (caught bool, err error) {
 	return false, nil
 }
 
+// reasons are those that agents tell.
+var reasons = []ledger.Reason{ledger.Delete, ledger.Evict, ledger.Preempt, ledger.Force, ledger.NodeShutdown, ledger.KubeletEvict,
+	ledger.NodeLost, ledger.Completed, ledger.Unready, ledger.Selector, ledger.Vanished}
+
 // implausible says what is wrong with a line that decodes.
 func implausible(n *node, e ledger.Event, now time.Time) string {
 	ahead := func(t time.Time) bool {
@@ -310,7 +324,7 @@ func implausible(n *node, e ledger.Event, now time.Time) string {
 		return ok && at.Sub(now) > maxLead
 	}
 	switch {
-	case ahead(e.At), ahead(e.Hi):
+	case ahead(e.At), ahead(e.Hi), e.T0Source != ledger.FromDeletion && ahead(e.T0):
 		return "a moment to come"
 	case !e.Hi.IsZero() && e.Lo.After(e.Hi):
 		return "an interval that ends before it begins"
@@ -321,7 +335,26 @@ func implausible(n *node, e ledger.Event, now time.Time) string {
 	case e.Type == ledger.EventRemovals && e.Family != ledger.IPv4 && e.Family != ledger.IPv6:
 		return "no IP family"
 	}
+	if e.Type == ledger.EventDeparture && !slices.Contains(reasons, e.Reason) {
+		return "a reason that this hub does not know" // it becomes the value of a label
+	}
+	if e.Grace != nil && (*e.Grace < 0 || *e.Grace > 1e9) {
+		return "a grace period that is none"
+	}
+	for _, c := range e.Containers {
+		if len(c.Name) > 253 || c.PreStop.Seconds != nil && *c.PreStop.Seconds < 0 {
+			return "a container that is none"
+		}
+	}
+	for _, x := range e.Exits {
+		if len(x.Name) > 253 || ahead(x.Told) {
+			return "an exit that is none"
+		}
+	}
 	for _, d := range e.Departures {
+		if ahead(d.SeenFirst) || ahead(d.SeenLast) {
+			return "a moment to come"
+		}
 		if d.UID == "" || len(d.UID) > 512 || d.Pending < 0 || d.Retained < 0 || len(d.Ports) > 1000 {
 			return "a pod that is none"
 		}

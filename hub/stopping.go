@@ -29,6 +29,9 @@ func (r *row) stopping(o origin, d *report.Departure) {
 	case !leaves(r.reason):
 		d.ToldWhy = "the pod does not end"
 		return
+	case r.reason == ledger.NodeShutdown, r.reason == ledger.KubeletEvict:
+		d.ToldWhy = "the API learns of it only when the containers are dead" // whatever a slice showed by then is no T0
+		return
 	case !o.known:
 		d.ToldWhy = "when it began to leave is not known"
 		return
@@ -46,8 +49,14 @@ func (r *row) stopping(o origin, d *report.Departure) {
 			d.Told, d.ToldWhy = nil, why
 			return
 		}
-		if d.Told == nil || told.Lo < d.Told.Lo {
+		switch {
+		case d.Told == nil:
 			d.Told, d.ToldWhy = told, why
+		case told.Lo < d.Told.Lo:
+			told.Hi = min(told.Hi, d.Told.Hi)
+			d.Told, d.ToldWhy = told, why
+		default:
+			d.Told.Hi = min(d.Told.Hi, told.Hi)
 		}
 	}
 	if d.Told == nil && d.ToldWhy == "" {
@@ -96,8 +105,12 @@ func toldToStop(c report.Container, grace *int64) (*report.Span, string) {
 		}
 		return s
 	}
-	// A container that has ended was told before.
+	// A container that has ended was told before: also if it was to sleep for longer, as when the hook fails
+	// (FailedPreStopHook: SIGTERM comes at once).
 	span := func(lo float64) *report.Span {
+		if c.Finished != nil && *c.Finished < lo {
+			return &report.Span{Hi: *c.Finished}
+		}
 		s := &report.Span{Lo: lo, Hi: lo + start}
 		if c.Finished != nil && *c.Finished >= s.Lo {
 			s.Hi = min(s.Hi, *c.Finished)
@@ -116,6 +129,9 @@ func toldToStop(c report.Container, grace *int64) (*report.Span, string) {
 		if n < float64(*p.Seconds) {
 			why += fmt.Sprintf(", cut at the grace period of %d s", *grace)
 		}
+		if c.Finished != nil && *c.Finished < n {
+			why = fmt.Sprintf("%s was to sleep %d s in preStop, but ended before: the hook failed, or it ended by itself", c.Name, *p.Seconds)
+		}
 		return span(n), why
 	}
 	lo := 0.0
@@ -132,7 +148,10 @@ func toldToStop(c report.Container, grace *int64) (*report.Span, string) {
 	if hi < 0 {
 		return nil, fmt.Sprintf("%s runs a preStop hook (%s) whose length nobody can tell", c.Name, p.Kind)
 	}
-	return &report.Span{Lo: min(lo, hi), Hi: hi}, fmt.Sprintf("%s runs a preStop hook (%s); it was over before the container ended", c.Name, p.Kind)
+	if hi < lo {
+		lo = 0 // it ended while it was to sleep
+	}
+	return &report.Span{Lo: lo, Hi: hi}, fmt.Sprintf("%s runs a preStop hook (%s); it was over before the container ended", c.Name, p.Kind)
 }
 
 // lateness compares the last call with when the pod was told to stop. What is not known is unknown.
@@ -145,7 +164,8 @@ func (r *row) lateness(d *report.Departure) {
 	if known {
 		last = *d.LastCall
 	}
-	whole := r.complete && d.Pending == 0 && d.Answered == d.Expected && len(d.Missing) == 0
+	gap, expired := ended(d, ledger.Gap), ended(d, ledger.Expired)
+	whole := r.complete && d.Pending == 0 && d.Answered == d.Expected && len(d.Missing) == 0 && gap+expired == 0
 	if d.Pending > 0 && d.Age > last.Lo {
 		last = report.Span{Lo: d.Age, Hi: d.Age} // at least
 		known = true
@@ -154,7 +174,7 @@ func (r *row) lateness(d *report.Departure) {
 	switch {
 	case none && whole:
 		d.Late = report.No // no place routed to it
-	case known && last.Lo > d.Told.Hi:
+	case known && last.Lo > d.Told.Hi, expired > 0: // the horizon is longer than any preStop
 		d.Late = report.Yes
 	case known && whole && last.Hi <= d.Told.Lo:
 		d.Late = report.No
@@ -162,6 +182,14 @@ func (r *row) lateness(d *report.Departure) {
 	if known && whole {
 		d.Exposure = &report.Span{Lo: max(last.Lo-d.Told.Hi, 0), Hi: max(last.Hi-d.Told.Lo, 0)}
 	}
+}
+
+// ended counts the removals of all places with an outcome.
+func ended(d *report.Departure, o ledger.Outcome) (n int) {
+	for _, k := range d.Kinds {
+		n += k.Outcomes[o]
+	}
+	return n
 }
 
 // end is when the pod was gone, or will be at the latest, ours; the zero time if nobody knows.

@@ -35,22 +35,18 @@ func main() {
 	}
 }
 
-// released is the version that the image's build gave; see manifests/image.
-var released string
-
 // buildVersion is the module's version, with the commit it was built from if it is not a release.
 func buildVersion() string {
-	if released != "" {
-		return released
-	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
+	// Since Go 1.24 it names the commit itself, where the build knows it.
 	v := info.Main.Version
-	if v == "" {
-		v = "(devel)"
+	if v != "" && v != "(devel)" {
+		return v
 	}
+	v = "(devel)"
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
 			return v + "+" + s.Value[:12]
