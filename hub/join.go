@@ -28,6 +28,8 @@ const (
 	// patience is how long an agent that is connected may not have seen what a departure's slice says. Bookmarks come
 	// once a minute (k8s v1.36.3 apiserver/pkg/storage/cacher, defaultBookmarkFrequency).
 	patience = 90 * time.Second
+	// replaced is how long an agent may be away that left something open: the next one on its node takes that up.
+	replaced = time.Minute
 	// grieving is how long a complete row stays for what its own node still tells: exits, the pod's end.
 	grieving = 15 * time.Minute
 	// maxLead is how far ahead of us a moment may be that an agent tells: more is nonsense.
@@ -310,8 +312,12 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	if p == nil || p.boot != n.boot {
 		// Another boot of the agent takes up what the last one left open, and says so by what it opens.
 		was := p
-		if was != nil && was.open != (ledger.Open{}) {
+		switch {
+		case was == nil:
+		case was.open != (ledger.Open{}):
 			was = nil
+		case was.was != nil && !was.fresh:
+			was = was.was // it only found gone what was gone
 		}
 		p = &part{boot: n.boot, was: was}
 		r.parts[k] = p
@@ -447,8 +453,12 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	if r.open > 0 {
 		for k, p := range r.parts {
 			following := k.node.agent.state == report.AgentFollowing || k.node.agent.state == report.AgentCatchingUp // else given up above
-			if p.open != (ledger.Open{}) && following && k.node.expected && k.node.ready && k.node.applied >= r.version {
+			switch {
+			case p.open == (ledger.Open{}), !k.node.expected, !k.node.ready:
+			case following:
 				pending++
+			case !following && now.Sub(k.node.heard) < replaced:
+				open++
 			}
 		}
 	}

@@ -91,10 +91,11 @@ func TestCluster(t *testing.T) {
 		}
 	})
 	step("down leaves nothing", func(t *testing.T) {
+		before := runningNow(t)
 		if err := c.Down(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if left := leftovers(t, c.Spec, inv, links); len(left) > 0 {
+		if left := leftovers(t, c.Spec, inv, before, links); len(left) > 0 {
 			t.Fatalf("left behind:\n%s", strings.Join(left, "\n"))
 		}
 		if err := c.Down(t.Context()); err != nil {
@@ -264,7 +265,7 @@ func TestDownAfterKilledUp(t *testing.T) {
 		if s, err = readState(dir); err != nil {
 			t.Fatal(err)
 		}
-		inv := inventory{}
+		inv, before := inventory{}, runningNow(t)
 		for _, m := range s.Machines {
 			inv.addProcess(m.Process.Pid)
 		}
@@ -278,7 +279,7 @@ func TestDownAfterKilledUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "nothing to be left", func(context.Context) error {
-			if left := leftovers(t, spec, inv, links); len(left) > 0 {
+			if left := leftovers(t, spec, inv, before, links); len(left) > 0 {
 				return errors.New(strings.Join(left, "\n"))
 			}
 			return nil
@@ -305,7 +306,7 @@ func TestInterruptedUpCleansUp(t *testing.T) {
 	if _, err := Up(ctx, spec, said); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted up: %v", err)
 	}
-	if left := leftovers(t, spec, nil, links); len(left) > 0 {
+	if left := leftovers(t, spec, nil, nil, links); len(left) > 0 {
 		t.Fatalf("left behind:\n%s", strings.Join(left, "\n"))
 	}
 }

@@ -85,11 +85,27 @@ func parent(pid int) int {
 	return ppid
 }
 
-// leftovers lists what still exists of a cluster that was taken down.
-func leftovers(t *testing.T, spec Spec, inv inventory, linksBefore []string) []string {
+// runningNow are all processes of this machine. What they are in is known by inode numbers, and the kernel gives a number that
+// is free again to the next namespace, perhaps of a cluster that another test has just brought up.
+func runningNow(t *testing.T) map[process]bool {
+	t.Helper()
+	all := map[process]bool{}
+	for _, pid := range pids(t) {
+		if p, ok := processOf(pid); ok {
+			all[p] = true
+		}
+	}
+	return all
+}
+
+// leftovers lists what still exists of a cluster that was taken down; before are the processes that ran until then.
+func leftovers(t *testing.T, spec Spec, inv inventory, before map[process]bool, linksBefore []string) []string {
 	t.Helper()
 	var left []string
 	for _, pid := range pids(t) {
+		if p, ok := processOf(pid); !ok || !before[p] {
+			continue
+		}
 		for _, kind := range namespaceKinds {
 			if ns, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind)); inv[ns] {
 				left = append(left, fmt.Sprintf("process %d is in namespace %s", pid, ns))
