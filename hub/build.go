@@ -2,7 +2,6 @@ package hub
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -114,7 +113,7 @@ func (r *row) build(now time.Time) (report.Departure, []report.Landing) {
 
 // landings are the places' shares, the latest first; those still pending before all.
 func (r *row) landings(o origin, d *report.Departure) []report.Landing {
-	kinds := map[string]*report.Kind{}
+	kind := report.Kind{Kind: kubeProxy, Outcomes: map[ledger.Outcome]int{}}
 	var first *float64
 	type placed struct {
 		report.Landing
@@ -124,11 +123,6 @@ func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 	for k, p := range r.parts {
 		if p.was != nil && !p.fresh && p.open == (ledger.Open{}) {
 			p = p.was // the boot after it found gone what was known to be gone
-		}
-		kind := kinds[kubeProxy]
-		if kind == nil {
-			kind = &report.Kind{Kind: kubeProxy, Outcomes: map[ledger.Outcome]int{}}
-			kinds[kubeProxy] = kind
 		}
 		kind.Places++
 		kind.Pending += p.open.Pending
@@ -183,8 +177,8 @@ func (r *row) landings(o origin, d *report.Departure) []report.Landing {
 		}
 	}
 	d.Kinds = []report.Kind{}
-	for _, name := range slices.Sorted(maps.Keys(kinds)) {
-		d.Kinds = append(d.Kinds, *kinds[name])
+	if kind.Places > 0 {
+		d.Kinds = append(d.Kinds, kind)
 	}
 	return sorted
 }
@@ -243,17 +237,14 @@ func (r *row) lastCall(d *report.Departure, ls []report.Landing) {
 	if d.Pending > 0 || ended(d, ledger.Expired)+ended(d, ledger.Gap) > 0 {
 		return // the last has not let go yet, or nobody saw when
 	}
-	for i, l := range ls {
+	var last report.Landing
+	for _, l := range ls {
 		if l.Landed != nil && !l.Unusable && l.Landed.Hi >= d.LastCall.Lo {
-			if d.OneOf++; d.OneOf == 1 {
-				d.Straggler = &ls[i]
-			}
+			d.OneOf++
+			last = l
 		}
 	}
-	if d.OneOf != 1 {
-		d.Straggler = nil
-	} else {
-		last := *d.Straggler
+	if d.OneOf == 1 {
 		d.Straggler = &last
 	}
 }

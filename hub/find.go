@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
@@ -178,16 +177,15 @@ func (h *Hub) agentGone(p *corev1.Pod) {
 
 // forget drops a node of which nothing is left.
 func (h *Hub) forget(n *node) {
-	if !n.expected && n.agent.ip == "" && !slices.ContainsFunc(rowsOf(h.join), func(r *row) bool { _, in := r.since[n]; return in }) {
-		delete(h.join.nodes, n.name)
+	if n.expected || n.agent.ip != "" {
+		return
 	}
-}
-
-func rowsOf(j *joiner) (rs []*row) {
-	for _, r := range j.rows {
-		rs = append(rs, r)
+	for _, r := range h.join.rows {
+		if _, in := r.since[n]; in {
+			return
+		}
 	}
-	return rs
+	delete(h.join.nodes, n.name)
 }
 
 func (h *Hub) woken() {

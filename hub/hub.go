@@ -8,7 +8,6 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -334,27 +333,8 @@ func (h *Hub) Explanation(ctx context.Context, id int64) (report.Explanation, er
 		return x, missingError("no such episode is kept here")
 	}
 	x.Departures = merge(x.Departures, live)
-	slices.SortStableFunc(x.Departures, func(a, b report.Departure) int {
-		switch ca, cb := badness(a), badness(b); {
-		case ca > cb:
-			return -1
-		case ca < cb:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(x.Departures, report.Worse)
 	return x, nil
-}
-
-func badness(d report.Departure) float64 {
-	v := 0.0
-	if d.LastCall != nil {
-		v = d.LastCall.Hi
-	}
-	if d.Pending > 0 {
-		v += 1e9
-	}
-	return v
 }
 
 // live are the rows in memory that match, as they are now.
@@ -386,13 +366,4 @@ func merge(stored, live []report.Departure) []report.Departure {
 		}
 	}
 	return stored
-}
-
-// Close stores nothing more: Run did.
-func (h *Hub) Close(ctx context.Context) error {
-	err := h.cfg.Store.Close(ctx)
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }

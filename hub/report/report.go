@@ -6,6 +6,8 @@
 package report
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
@@ -284,4 +286,16 @@ type NodeHistory struct {
 	// Departures in which it was last, newest first, and Of how many departures it took part in.
 	Departures []Departure `json:"departures"`
 	Of         int         `json:"of"`
+}
+
+// Worse sorts the worst departure first: those with something pending, then by last call.
+func Worse(a, b Departure) int {
+	last := func(d Departure) float64 {
+		if d.LastCall == nil {
+			return -1
+		}
+		return d.LastCall.Hi
+	}
+	pending := func(d Departure) int { return min(d.Pending, 1) }
+	return cmp.Or(pending(b)-pending(a), cmp.Compare(last(b), last(a)), strings.Compare(a.UID, b.UID))
 }

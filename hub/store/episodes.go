@@ -1,14 +1,12 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -119,7 +117,7 @@ func (s *Store) episode(ctx context.Context, db *sql.DB, id int64, withPlaces in
 		return e, false, err
 	}
 	e.Departures = departures(rows)
-	slices.SortStableFunc(e.Departures, worse)
+	slices.SortStableFunc(e.Departures, report.Worse)
 	for i := range e.Departures[:min(max(withPlaces, 0), len(e.Departures))] {
 		full, err := s.list(ctx, tx, one(e.Departures[i].UID))
 		if err != nil {
@@ -128,18 +126,6 @@ func (s *Store) episode(ctx context.Context, db *sql.DB, id int64, withPlaces in
 		e.Departures[i] = full[0].Departure
 	}
 	return e, true, nil
-}
-
-// worse sorts the worst first.
-func worse(a, b report.Departure) int {
-	last := func(d report.Departure) float64 {
-		if d.LastCall == nil {
-			return -1
-		}
-		return d.LastCall.Hi
-	}
-	pending := func(d report.Departure) int { return min(d.Pending, 1) }
-	return cmp.Or(pending(b)-pending(a), cmp.Compare(last(b), last(a)), strings.Compare(a.UID, b.UID))
 }
 
 func episodes(ctx context.Context, db querier, query string, args ...any) ([]report.Episode, error) {
