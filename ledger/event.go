@@ -44,9 +44,14 @@ type Event struct {
 	Departures []Settled       `json:"departures,omitempty"`
 	Open       map[string]Open `json:"open,omitempty"` // stop: what is left, by pod UID
 
-	UID      string `json:"uid,omitempty"` // late, resurrection
+	UID      string `json:"uid,omitempty"` // late, resurrection, witness
 	Service  string `json:"service,omitempty"`
 	Endpoint string `json:"endpoint,omitempty"`
+
+	// Witness is what connection tracking showed of a departure: witness.
+	Witness *Witness `json:"witness,omitempty"`
+	// Witnessing: this agent listens to connection tracking while pods leave: hello.
+	Witnessing bool `json:"witnessing,omitempty"`
 
 	From uint64 `json:"from,omitempty"` // gap: the lines From to To are lost
 	To   uint64 `json:"to,omitempty"`
@@ -66,6 +71,7 @@ const (
 	EventRemovals     EventType = "removals"     // removals of some pods were opened or settled
 	EventLate         EventType = "late"         // an expired removal landed after all
 	EventResurrection EventType = "resurrection" // a landed path is routed again
+	EventWitness      EventType = "witness"      // what connection tracking showed of one departure, when that is over
 	EventStop         EventType = "stop"         // last line of a boot that ended well
 	EventGap          EventType = "gap"          // lines that this reader missed
 	EventHello        EventType = "hello"        // first line of an answer: who speaks
@@ -117,6 +123,9 @@ func (e *Event) onTimeline(of func(time.Time) time.Time) {
 	e.Exits = slices.Clone(e.Exits)
 	for i := range e.Exits {
 		move(&e.Exits[i].Told)
+	}
+	if e.Witness != nil {
+		e.Witness.onTimeline(move)
 	}
 }
 

@@ -143,6 +143,7 @@ type pod struct {
 	// containers as they are configured, and those that have ended.
 	containers []ledger.Container
 	exits      []ledger.Exit
+	addrs      []netip.Addr
 	// reason is why it departs, "" if it does not.
 	reason ledger.Reason
 }

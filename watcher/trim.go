@@ -161,6 +161,11 @@ func trimHints(h *discoveryv1.EndpointHints) (zones, nodes hints) {
 func trimPod(p *corev1.Pod) *pod {
 	t := &pod{uid: string(p.UID), workload: workload(p), revision: revision(p), grace: -1, containers: trimContainers(&p.Spec)}
 	t.exits = trimExits(&p.Status, t.containers)
+	for _, ip := range p.Status.PodIPs {
+		if a, ok := parseAddr(ip.IP); ok {
+			t.addrs = append(t.addrs, a)
+		}
+	}
 	if g := p.DeletionGracePeriodSeconds; g != nil {
 		t.grace = *g
 	}
