@@ -21,6 +21,10 @@ import (
 
 // WitnessConfig says where a Witness reports to.
 type WitnessConfig struct {
+	// Off: it is told and does nothing.
+	Off bool
+	// Families that are measured: of others no landing is ever told. Empty: all.
+	Families []ledger.Family
 	// Report takes what was summed up of one pod, when its window ends.
 	Report func(uid string, w ledger.Witness)
 	// AfterLanding is told of each connection that reached an endpoint after it had landed.
@@ -74,7 +78,10 @@ func NewWitness(cfg WitnessConfig) (*Witness, error) {
 
 // Note takes what the watcher learnt.
 func (w *Witness) Note(changes []ledger.Change) {
-	changes = slices.DeleteFunc(slices.Clone(changes), func(c ledger.Change) bool { return c.Farewell != nil && !c.Farewell.Gone })
+	if w.cfg.Off {
+		return
+	}
+	changes = slices.DeleteFunc(slices.Clone(changes), w.pointless)
 	if len(changes) == 0 {
 		return
 	}
@@ -89,8 +96,20 @@ func (w *Witness) Note(changes []ledger.Change) {
 	})
 }
 
+// pointless is what changes nothing here.
+func (w *Witness) pointless(c ledger.Change) bool {
+	unmeasured := func(r *ledger.Removal) bool {
+		return r != nil && len(w.cfg.Families) > 0 && !slices.Contains(w.cfg.Families, r.Path.Family())
+	}
+	return c.Farewell != nil && !c.Farewell.Gone || c.Departed != nil && len(c.Departed.Addrs) == 0 ||
+		unmeasured(c.Left) || unmeasured(c.Retained)
+}
+
 // Landed takes landings, as the ledger takes them.
 func (w *Witness) Landed(lds []ledger.Landing) {
+	if w.cfg.Off {
+		return
+	}
 	w.tell(func(ls *leavings, now time.Time) {
 		for _, ld := range lds {
 			ls.land(ld, now)
@@ -100,7 +119,7 @@ func (w *Witness) Landed(lds []ledger.Landing) {
 
 // Settled takes removals that ended without a landing.
 func (w *Witness) Settled(keys []ledger.Key) {
-	if len(keys) == 0 {
+	if w.cfg.Off || len(keys) == 0 {
 		return
 	}
 	w.tell(func(ls *leavings, now time.Time) {

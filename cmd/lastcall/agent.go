@@ -42,6 +42,7 @@ type agentFlags struct {
 	horizon       time.Duration
 	poll          time.Duration
 	subscribe     bool
+	witness       bool
 	eventsAge     time.Duration
 	eventsMiB     int
 	logLevel      string
@@ -89,6 +90,7 @@ get the path):
 	fl.DurationVar(&f.horizon, "horizon", 30*time.Minute, "a removal still routed after this long is counted as expired")
 	fl.DurationVar(&f.poll, "poll", time.Millisecond, "how often the kernel is asked for its rule set generation while a removal is pending; it bounds the precision")
 	fl.BoolVar(&f.subscribe, "subscribe", false, "also be woken by the kernel at every commit; makes kube-proxy's restores on iptables-nft slower")
+	fl.BoolVar(&f.witness, "witness", true, "while a pod leaves, listen to connection tracking: new connections to it, lost ones, and whether any comes after landing")
 	fl.DurationVar(&f.eventsAge, "events-age", time.Hour, "how long event lines are kept for readers")
 	fl.IntVar(&f.eventsMiB, "events-mib", 8, "how many MiB of event lines are kept for readers")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -188,7 +190,7 @@ func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 	reg := newRegistry()
 	metrics := ledger.NewMetrics(reg, place, clockMaxError)
 	line := newTimeline(readClocks)
-	is := &identity{node: f.node}
+	is := &identity{node: f.node, witness: f.witness}
 	s := &server{ready: ready, metrics: reg, time: line, who: is.hello, applied: is.applied,
 		events: ledger.NewRing(rand.Text(), f.eventsMiB<<20, f.eventsAge, line.of)}
 	unmeasured := func(backend string) { metrics.Unmeasured(backend); is.found(backend, nil) }
@@ -247,7 +249,8 @@ func agentSites(ctx context.Context, f agentFlags, s *server, config *rest.Confi
 
 // identity is who this agent is, as far as it is known.
 type identity struct {
-	node string
+	node    string
+	witness bool
 
 	mu       sync.Mutex
 	watch    *watcher.Watcher // nil before it runs
@@ -280,7 +283,8 @@ func (i *identity) found(backend string, measured []ledger.Family) {
 
 func (i *identity) hello() ledger.Event {
 	i.mu.Lock()
-	e := ledger.Event{Node: i.node, Version: buildVersion(), Place: place, Backend: i.backend, Families: i.families}
+	e := ledger.Event{Node: i.node, Version: buildVersion(), Place: place, Backend: i.backend, Families: i.families,
+		Witnessing: i.witness && len(i.families) > 0}
 	w := i.watch
 	i.mu.Unlock()
 	if w != nil {
@@ -295,10 +299,21 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	books := ledger.New(ledger.Config{Place: place, Backend: found.Backend, Families: found.Families,
 		Horizon: f.horizon, Metrics: metrics, Events: s.events})
 
+	witness, err := newWitness(f, found.Families, books, metrics, log)
+	if err != nil {
+		return err
+	}
 	var probe *probes.KubeProxy
-	probe, err := probes.NewKubeProxy(probes.KubeProxyConfig{
-		Land:        books.Land,
-		Blind:       func(at time.Time) { probe.Forget(books.Blind("kernel", at)) },
+	probe, err = probes.NewKubeProxy(probes.KubeProxyConfig{
+		Land: func(landings []ledger.Landing) {
+			books.Land(landings)
+			witness.Landed(landings)
+		},
+		Blind: func(at time.Time) {
+			lost := books.Blind("kernel", at)
+			probe.Forget(lost)
+			witness.Settled(lost)
+		},
 		Resurrected: books.Resurrected,
 		Verified:    metrics.Verified,
 		Poll:        f.poll,
@@ -316,6 +331,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 			pending, settled := books.Apply(changes)
 			probe.Forget(settled)
 			probe.Watch(pending)
+			witness.Note(changes)
 		},
 		Received: metrics.Received,
 		Synced:   metrics.Synced,
@@ -333,6 +349,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return probe.Run(ctx, found) })
+	g.Go(func() error { return witness.Run(ctx) })
 	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error {
 		every(ctx, time.Second, books.Expire)
