@@ -39,7 +39,7 @@ var streets = map[string]map[string]netip.Addr{
 	},
 }
 
-func newStreet(t *testing.T, family string) *street {
+func newStreet(t testing.TB, family string) *street {
 	ip := streets[family]
 	s := &street{ip: ip, client: freshnet.New(t, "ip", "nft"), node: freshnet.New(t), pod: freshnet.New(t), other: freshnet.New(t),
 		vip: netip.AddrPortFrom(ip["vip"], 80), otherVIP: netip.AddrPortFrom(ip["other vip"], 80)}
@@ -66,13 +66,13 @@ func newStreet(t *testing.T, family string) *street {
 }
 
 // sysctl sets one of a namespace's own.
-func sysctl(t *testing.T, ns *freshnet.Namespace, name, value string) {
+func sysctl(t testing.TB, ns *freshnet.Namespace, name, value string) {
 	t.Helper()
 	must(t, ns.Do(func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) }))
 }
 
 // rules routes both virtual addresses, or the other pod's only.
-func (s *street) rules(t *testing.T, pod bool) {
+func (s *street) rules(t testing.TB, pod bool) {
 	fam := map[bool]string{true: "ip", false: "ip6"}[s.vip.Addr().Is4()]
 	dnat := "map { "
 	if pod {
@@ -88,7 +88,7 @@ func (s *street) rules(t *testing.T, pod bool) {
 const port = 80
 
 // serve answers each connection by one byte once it sent one, and closes when the client does.
-func (s *street) serve(t *testing.T, ns *freshnet.Namespace, name string) net.Listener {
+func (s *street) serve(t testing.TB, ns *freshnet.Namespace, name string) net.Listener {
 	t.Helper()
 	var l net.Listener
 	must(t, ns.Do(func() (err error) {
@@ -122,6 +122,11 @@ func (s *street) serve(t *testing.T, ns *freshnet.Namespace, name string) net.Li
 
 // dial connects from a namespace, from a port of its own if there is one.
 func dial(ns *freshnet.Namespace, to netip.AddrPort, from netip.AddrPort, timeout time.Duration) (c net.Conn, err error) {
+	err = ns.Do(func() error { c, err = dialHere(to, from, timeout); return err })
+	return c, err
+}
+
+func dialHere(to netip.AddrPort, from netip.AddrPort, timeout time.Duration) (net.Conn, error) {
 	d := net.Dialer{Timeout: timeout, FallbackDelay: -1}
 	if from.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(from)
@@ -129,11 +134,7 @@ func dial(ns *freshnet.Namespace, to netip.AddrPort, from netip.AddrPort, timeou
 			return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 		}
 	}
-	err = ns.Do(func() error {
-		c, err = d.Dial("tcp", to.String())
-		return err
-	})
-	return c, err
+	return d.Dial("tcp", to.String())
 }
 
 // talk makes n connections that are answered and closed.

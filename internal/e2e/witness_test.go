@@ -1,0 +1,185 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
+	"github.com/lastcall-k8s/lastcall/ledger"
+)
+
+// TestWitnessAgainstClients: a restart without preStop under load from both nodes, one with a kube-proxy that is stuck for 3 s.
+// What the witness proves to be refused is what the clients could not connect to, within 5 %.
+func TestWitnessAgainstClients(t *testing.T) {
+	w := newWorld(t)
+	s := w.shop(t, "witness", 2, 0)
+	var agents []*nodeagent.Agent
+	var clients []*clientLoad
+	for _, n := range w.Nodes {
+		agents = append(agents, w.agent(t, n.Name))
+		clients = append(clients, s.load(t, n.Name))
+	}
+	old := s.pods(t)
+	patch := `{"spec":{"template":{"metadata":{"annotations":{"restarted":"yes"}}}}}`
+	if _, err := s.client.AppsV1().Deployments(s.namespace).Patch(t.Context(), "shop", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	event(t, agents[0], "the first departure", func(e ledger.Event) bool { return e.Type == ledger.EventDeparture })
+	resume := w.stopKubeProxy(t, w.Nodes[0].Name)
+	<-time.After(3 * time.Second) // how long it is stuck
+	resume()
+
+	uids := map[string]bool{}
+	for _, p := range old {
+		uids[string(p.UID)] = true
+		for _, a := range agents {
+			outcome(t, a, string(p.UID))
+		}
+	}
+	within(t, time.Minute, func() error {
+		for _, p := range old {
+			for _, a := range agents {
+				if _, ok := witnessed(a, string(p.UID)); !ok {
+					return fmt.Errorf("%s on %s: no witness line yet", p.Name, a.Node)
+				}
+			}
+		}
+		return nil
+	})
+	failed, lost := tallyOf(clients), 0
+	for _, p := range old {
+		for _, a := range agents {
+			r, _ := witnessed(a, string(p.UID))
+			t.Logf("%s of %s, seen on %s: translated %+v, direct %+v, drain %+v", p.Name, p.Spec.NodeName, a.Node, r.DNAT, r.Direct, r.Drain)
+			lost += r.DNAT.Refused()
+			if r.Own != (a.Node == p.Spec.NodeName) || len(r.Incomplete) != 0 || r.AfterLanding != 0 {
+				t.Errorf("%s on %s: own %v, incomplete %v, %d new after landing", p.Name, a.Node, r.Own, r.Incomplete, r.AfterLanding)
+			}
+		}
+	}
+	truth := failed.refused + failed.timeout + failed.unreachable
+	t.Logf("clients: %+v; not connected %d, proved by the witness %d", failed, truth, lost)
+	if truth < 100 {
+		t.Fatalf("only %d connections failed: too few to compare", truth)
+	}
+	if off := float64(lost)/float64(truth) - 1; off < -0.05 || off > 0.05 {
+		t.Errorf("the witness proves %d lost, the clients could not make %d: %+.1f %%", lost, truth, 100*off)
+	}
+	for _, a := range agents {
+		metric(t, a, `lastcall_connections_after_landing_total{kind="new",place="kube-proxy"} 0`)
+		metric(t, a, `lastcall_agent_events_lost_total{source="conntrack"} 0`)
+	}
+}
+
+// witnessed is what a node's witness said of a departure.
+func witnessed(a *nodeagent.Agent, uid string) (ledger.Witness, bool) {
+	for _, e := range a.Events() {
+		if e.Type == ledger.EventWitness && e.UID == uid {
+			return *e.Witness, true
+		}
+	}
+	return ledger.Witness{}, false
+}
+
+// tally is what became of clients' connections. Cut: connected, and reset or closed before an answer.
+type tally struct{ ok, refused, timeout, unreachable, cut, other int }
+
+// clientLoad makes connections from a node as long as its test runs.
+type clientLoad struct {
+	mu sync.Mutex
+	tally
+	stop func()
+}
+
+func tallyOf(cs []*clientLoad) (sum tally) {
+	for _, c := range cs {
+		c.stop()
+		sum.ok += c.ok
+		sum.refused += c.refused
+		sum.timeout += c.timeout
+		sum.unreachable += c.unreachable
+		sum.cut += c.cut
+		sum.other += c.other
+	}
+	return sum
+}
+
+// load requests a page through the Service over a new connection each time: 10 clients, 20 requests a second each at most.
+func (s *shop) load(t *testing.T, node string) *clientLoad {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &clientLoad{}
+	var clients sync.WaitGroup
+	dial := s.Dialer(node)
+	for range 10 {
+		clients.Go(func() {
+			tick := time.NewTicker(50 * time.Millisecond)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				err := request(dial, netip.AddrPortFrom(s.vip, 80).String())
+				c.mu.Lock()
+				c.count(err)
+				c.mu.Unlock()
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	c.stop = func() { cancel(); clients.Wait() }
+	t.Cleanup(c.stop)
+	return c
+}
+
+var errCut = errors.New("connected, but not answered")
+
+func request(dial func(context.Context, string, string) (net.Conn, error), address string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := dial(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // it is open
+	fmt.Fprintf(c, "GET / HTTP/1.0\r\n\r\n")
+	if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+		return errors.Join(errCut, err)
+	}
+	return nil
+}
+
+func (t *tally) count(err error) {
+	switch {
+	case err == nil:
+		t.ok++
+	case errors.Is(err, errCut):
+		t.cut++
+	case errors.Is(err, syscall.ECONNREFUSED):
+		t.refused++
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		t.unreachable++
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
+		t.timeout++
+	default:
+		t.other++
+	}
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
