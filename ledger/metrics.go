@@ -92,9 +92,7 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 	m.late.WithLabelValues(place)
 	m.resurrections.WithLabelValues(place)
 	m.uncertainty.WithLabelValues(place)
-	for _, s := range []string{"watch", "kernel", "conntrack"} { // the others are rarer than a series is worth
-		m.lost.WithLabelValues(s)
-	}
+	m.lost.WithLabelValues("watch") // the others are rarer than a series is worth, and what they cost is in outcomes and lines
 	return m
 }
 
@@ -143,12 +141,8 @@ func (m *Metrics) Synced(resource string, ok bool) {
 	m.synced.WithLabelValues(resource).Set(v)
 }
 
-// Witnessing starts the series of the witness, so that a rate has its first increment.
-func (m *Metrics) Witnessing() {
-	for _, kind := range []AfterLanding{NewConnection, ReusedEntry} {
-		m.afterLanding.WithLabelValues(m.place, string(kind))
-	}
-}
+// Witnessing starts the series that must stay 0: its absence says that nobody looks.
+func (m *Metrics) Witnessing() { m.afterLanding.WithLabelValues(m.place, string(NewConnection)) }
 
 // ConnectionAfterLanding counts a connection that reached an endpoint after it had landed.
 func (m *Metrics) ConnectionAfterLanding(kind AfterLanding) {
