@@ -55,7 +55,7 @@ type Drain struct {
 	Cut    int       `json:"cut,omitempty"`
 	Last   time.Time `json:"last,omitzero"` // when the last of them did
 	Ended  *Series   `json:"ended,omitempty"`
-	// Open began inside the window and had not ended by its end.
+	// Open began inside the window, and their end was not seen in it.
 	Open int `json:"open,omitempty"`
 }
 

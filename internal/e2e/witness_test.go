@@ -3,10 +3,10 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -21,7 +21,7 @@ import (
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
-// TestWitnessAgainstClients: a restart without preStop under load from both nodes, one with a kube-proxy that is stuck for 3 s.
+// TestWitnessAgainstClients: a restart without preStop under load from every node, one with a kube-proxy that is stuck for 3 s.
 // What the witness proves to be refused is what the clients could not connect to, within 5 %.
 func TestWitnessAgainstClients(t *testing.T) {
 	w := newWorld(t)
@@ -63,7 +63,7 @@ func TestWitnessAgainstClients(t *testing.T) {
 	for _, p := range old {
 		for _, a := range agents {
 			r, _ := witnessed(a, string(p.UID))
-			t.Logf("%s of %s, seen on %s: translated %+v, direct %+v, drain %+v", p.Name, p.Spec.NodeName, a.Node, r.DNAT, r.Direct, r.Drain)
+			t.Logf("%s of %s, seen on %s: translated %+v, direct %+v, drain %s", p.Name, p.Spec.NodeName, a.Node, r.DNAT, r.Direct, drainWords(r.Drain))
 			lost += r.DNAT.Refused()
 			if r.Own != (a.Node == p.Spec.NodeName) || len(r.Incomplete) != 0 || r.AfterLanding != 0 {
 				t.Errorf("%s on %s: own %v, incomplete %v, %d new after landing", p.Name, a.Node, r.Own, r.Incomplete, r.AfterLanding)
@@ -116,15 +116,15 @@ func tallyOf(cs []*clientLoad) (sum tally) {
 	return sum
 }
 
-// load requests a page through the Service over a new connection each time: 10 clients, 20 requests a second each at most.
+// load requests a page through the Service over a new connection each time: 40 clients, 5 requests a second each at most.
 func (s *shop) load(t *testing.T, node string) *clientLoad {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &clientLoad{}
 	var clients sync.WaitGroup
 	dial := s.Dialer(node)
-	for range 10 {
+	for range 40 {
 		clients.Go(func() {
-			tick := time.NewTicker(50 * time.Millisecond)
+			tick := time.NewTicker(200 * time.Millisecond)
 			defer tick.Stop()
 			for ctx.Err() == nil {
 				err := request(dial, netip.AddrPortFrom(s.vip, 80).String())
@@ -155,7 +155,7 @@ func request(dial func(context.Context, string, string) (net.Conn, error), addre
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // it is open
 	fmt.Fprintf(c, "GET / HTTP/1.0\r\n\r\n")
-	if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+	if answer, err := io.ReadAll(c); err != nil || len(answer) == 0 {
 		return errors.Join(errCut, err)
 	}
 	return nil
@@ -181,4 +181,11 @@ func (t *tally) count(err error) {
 func isTimeout(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
+}
+
+func drainWords(d *ledger.Drain) string {
+	if d == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%d closed, %d cut, %d whose end was not seen", d.Closed, d.Cut, d.Open)
 }
