@@ -9,9 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -143,7 +147,7 @@ func (s *subject) follows(ctx context.Context, agents int, most time.Duration) (
 			return 0, fmt.Errorf("after %v the hub follows %d of %d agents, lag %.1f s", most, h.following, agents, h.lag)
 		}
 		if n%25 == 0 {
-			note("after %.0f s: agents %v, lag %.1f s, %.0f lines", time.Since(begun).Seconds(), h.states, h.lag, h.lines)
+			note("after %.0f s: agents %v, lag %.1f s, %.0f lines; %s", time.Since(begun).Seconds(), h.states, h.lag, h.lines, s.whys(ctx))
 		}
 		select {
 		case <-ctx.Done():
@@ -152,6 +156,29 @@ func (s *subject) follows(ctx context.Context, agents int, most time.Duration) (
 		}
 	}
 }
+
+// whys are the reasons for which agents are not followed, the most common first.
+func (s *subject) whys(ctx context.Context) string {
+	status, err := s.hub.Status(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	counts := map[string]int{}
+	for _, a := range status.Agents {
+		if a.Why != "" {
+			// Without what differs from agent to agent.
+			counts[addressPattern.ReplaceAllString(a.Why, "…")]++
+		}
+	}
+	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return counts[b] - counts[a] })
+	var text []string
+	for _, why := range reasons[:min(3, len(reasons))] {
+		text = append(text, fmt.Sprintf("%d: %s", counts[why], why))
+	}
+	return strings.Join(text, "; ")
+}
+
+var addressPattern = regexp.MustCompile(`[0-9.]+:[0-9]+`)
 
 // wrong says what is wrong with a departure's row, "" if nothing is.
 func (s *subject) wrong(ctx context.Context, uid string, agents int) (string, error) {
