@@ -21,7 +21,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/transport"
 
 	"github.com/lastcall-k8s/lastcall/hub"
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -41,7 +40,6 @@ type subject struct {
 	cancel context.CancelFunc
 	group  *errgroup.Group
 	server *http.Server
-	client *http.Transport
 }
 
 func run(ctx context.Context, g *generator, path, tokenFile string) (*subject, error) {
@@ -50,10 +48,7 @@ func run(ctx context.Context, g *generator, path, tokenFile string) (*subject, e
 	if !pool.AppendCertsFromPEM(g.CA) {
 		return nil, errors.New("the generator sent no certificate")
 	}
-	s.client = &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, ServerName: serverName, NextProtos: []string{"http/1.1"}, RootCAs: pool},
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
-		IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 1, WriteBufferSize: 1 << 10, MaxResponseHeaderBytes: 32 << 10}
-	withToken, err := transport.NewBearerAuthWithRefreshRoundTripper("", tokenFile, s.client)
+	client, err := hub.NewClient(&tls.Config{MinVersion: tls.VersionTLS13, ServerName: serverName, NextProtos: []string{"http/1.1"}, RootCAs: pool}, tokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +60,7 @@ func run(ctx context.Context, g *generator, path, tokenFile string) (*subject, e
 	if s.store, err = store.Open(ctx, path, keep); err != nil {
 		return nil, err
 	}
-	s.hub = hub.New(ctx, hub.Config{Version: "bench", Now: time.Now, Store: s.store, Agents: &http.Client{Transport: withToken}, AgentPort: g.Port,
+	s.hub = hub.New(ctx, hub.Config{Version: "bench", Now: time.Now, Store: s.store, Agents: client, AgentPort: g.Port,
 		Gap: time.Minute, Metrics: s.reg, Log: log})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -91,7 +86,6 @@ func (s *subject) stop(ctx context.Context) error {
 	s.cancel()
 	s.server.Close()
 	err := s.group.Wait()
-	s.client.CloseIdleConnections()
 	return errors.Join(err, s.store.Close(ctx))
 }
 
