@@ -140,9 +140,7 @@ func (h *Hub) nodeChanged(o *corev1.Node) {
 func (h *Hub) nodeGone(o *corev1.Node) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := h.join.at(o.Name)
-	n.expected = false
-	h.forget(n)
+	h.join.at(o.Name).expected = false
 }
 
 func (h *Hub) agentChanged(p *corev1.Pod) {
@@ -171,21 +169,20 @@ func (h *Hub) agentGone(p *corev1.Pod) {
 		return
 	}
 	n.agent = agentState{state: report.AgentMissing, why: "no agent runs there"}
-	h.forget(n)
 	h.woken()
 }
 
-// forget drops a node of which nothing is left.
-func (h *Hub) forget(n *node) {
-	if n.expected || n.agent.ip != "" {
-		return
-	}
-	for _, r := range h.join.rows {
+// over: nothing is left of the node.
+func (n *node) over() bool { return !n.expected && n.agent.ip == "" }
+
+// known reports whether a row knows the node.
+func (j *joiner) known(n *node) bool {
+	for _, r := range j.rows {
 		if _, in := r.since[n]; in {
-			return
+			return true
 		}
 	}
-	delete(h.join.nodes, n.name)
+	return false
 }
 
 func (h *Hub) woken() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -45,9 +46,8 @@ type node struct {
 	taints   []string
 
 	agent    agentState
-	clocks   map[string]*estimate // by boot, the newest few
-	boots    []string
-	next     uint64 // sequence number of the next line, in boot
+	clocks   atomic.Pointer[[]*estimate] // of the newest boots, oldest first; neither the list nor what is in it ever changes
+	next     uint64                      // sequence number of the next line, in boot
 	boot     string
 	applied  uint64 // newest slice resource version its watcher applied
 	backend  string
@@ -68,22 +68,36 @@ type agentState struct {
 	ip    string
 }
 
-// clock is the estimate for a boot, nil if there is none yet.
-func (n *node) clock(boot string) *estimate { return n.clocks[boot] }
+// clock is the estimate for a boot, nil if there is none yet. It needs no lock.
+func (n *node) clock(boot string) *estimate {
+	for _, e := range n.estimates() {
+		if e.boot == boot {
+			return e
+		}
+	}
+	return nil
+}
+
+func (n *node) estimates() []*estimate {
+	if es := n.clocks.Load(); es != nil {
+		return *es
+	}
+	return nil
+}
+
+// keptBoots is for how many boots of an agent there is an estimate.
+const keptBoots = 3
 
 // sampled takes in what the agent's clock said.
 func (n *node) sampled(c Clock, sent, received time.Time) {
-	if n.clocks == nil {
-		n.clocks = map[string]*estimate{}
+	es := slices.Clone(n.estimates())
+	i := slices.IndexFunc(es, func(e *estimate) bool { return e.boot == c.Boot })
+	if i < 0 {
+		es = append(es[max(0, len(es)-keptBoots+1):], nil)
+		i = len(es) - 1
 	}
-	if n.clocks[c.Boot] == nil {
-		n.boots = append(n.boots, c.Boot)
-		if len(n.boots) > 3 {
-			delete(n.clocks, n.boots[0])
-			n.boots = n.boots[1:]
-		}
-	}
-	n.clocks[c.Boot] = n.clocks[c.Boot].add(c, sent, received)
+	es[i] = es[i].add(c, sent, received)
+	n.clocks.Store(&es)
 }
 
 func (n *node) measured() bool { return len(n.families) > 0 }
@@ -95,7 +109,7 @@ type moment struct {
 	at   time.Time
 }
 
-// ours is the moment in our time. Without a clock sample yet its error is unknown.
+// ours is the moment in our time. Without a clock sample yet its error is unknown. It needs no lock.
 func (m moment) ours() (at time.Time, err time.Duration, ok bool) {
 	if m.node == nil || m.at.IsZero() {
 		return time.Time{}, 0, false
@@ -122,18 +136,20 @@ type row struct {
 
 	version  uint64 // resource version by which every agent must have passed
 	parts    map[partKey]*part
-	open     int              // parts with something open
-	stored   time.Time        // ours
-	since    map[*node]uint64 // first line of each node about it
+	open     int               // parts with something open
+	stored   time.Time         // ours
+	latest   *report.Departure // as it was built last, at that time
+	since    map[*node]uint64  // first line of each node about it
 	kept     bool
 	born     time.Time // ours, of the first line
 	complete bool
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
 	finished time.Time         // ours, when it became complete
-	missing  []report.Missing
+	missing  []report.Missing  // shared with other rows: it is never changed in place
 	answered int
 	expected int
-	dirty    bool
+	dirty    bool // what is stored, or being stored, is not what is known
+	storing  bool
 	episode  int64
 	routed   bool // some place routed to it; of a frozen row
 	own      bool // the pod's own node has told of it
@@ -144,18 +160,21 @@ type partKey struct {
 	family ledger.Family
 }
 
-// part is one place's share.
+// part is one place's share. Moments are the agent's, in nanoseconds since 1970, 0 if unknown: there may be hundreds of rows
+// with 5,000 parts each.
 type part struct {
 	boot, backend       string
-	lo, hi              time.Time // the latest of both, over the removals
-	unbounded           bool      // a landing without a lower bound
+	lo, hi              int64 // the latest of both, over the removals
+	seenFirst, seenLast int64
 	candidates          []ledger.Interval
-	seenFirst, seenLast time.Time
-	outcomes            outcomes
-	open                ledger.Open
 	was                 *part // of the boot before, if nothing was open when that ended
-	fresh               bool  // something landed of which this boot saw the beginning
+	outcomes            outcomes
+	pending, retained   uint32
+	unbounded           bool // a landing without a lower bound
+	fresh               bool // something landed of which this boot saw the beginning
 }
+
+func (p *part) open() bool { return p.pending+p.retained > 0 }
 
 // outcomes counts removals by outcome, in the order of ledger.Outcomes.
 type outcomes [7]uint32
@@ -174,7 +193,7 @@ func leaves(r ledger.Reason) bool {
 }
 
 // take applies one line that an agent wrote. now is receipt, ours.
-func (j *joiner) take(n *node, e ledger.Event, now time.Time) {
+func (j *joiner) take(n *node, e *ledger.Event, now time.Time) {
 	if e.At.After(n.newest) {
 		n.newest = e.At
 	}
@@ -196,7 +215,7 @@ func (j *joiner) take(n *node, e ledger.Event, now time.Time) {
 	}
 }
 
-func (j *joiner) departure(n *node, e ledger.Event, now time.Time) {
+func (j *joiner) departure(n *node, e *ledger.Event, now time.Time) {
 	r := j.rows[e.Pod.UID]
 	if r != nil && r.frozen != nil && !leaves(r.reason) && (leaves(e.Reason) || now.Sub(r.finished) > time.Second) {
 		r = nil // it was taken out of Services before; now it leaves, or came back and goes again
@@ -239,7 +258,7 @@ func (j *joiner) departure(n *node, e ledger.Event, now time.Time) {
 
 // earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none,
 // and the earlier of two.
-func (r *row) earlier(n *node, e ledger.Event) {
+func (r *row) earlier(n *node, e *ledger.Event) {
 	m := moment{n, e.Boot, e.T0}
 	switch e.T0Source {
 	case ledger.FromPod, ledger.FromSlice:
@@ -265,7 +284,7 @@ func (r *row) earlier(n *node, e ledger.Event) {
 	}
 }
 
-func (j *joiner) farewell(n *node, e ledger.Event) {
+func (j *joiner) farewell(n *node, e *ledger.Event) {
 	r := j.rows[e.Pod.UID]
 	if r == nil {
 		return
@@ -280,7 +299,7 @@ func (j *joiner) farewell(n *node, e ledger.Event) {
 	}
 }
 
-func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
+func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled) {
 	r := j.rows[s.UID]
 	if r == nil {
 		if !j.done[s.UID] {
@@ -300,13 +319,13 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 		j.unknown++ // it was complete: this opens or ends something that nobody expected any more
 		return
 	}
-	// Strings of the node, not of the line: there may be hundreds of rows with 5,000 parts each.
+	// Strings of the node, not of the line: parts outlive it.
 	k := partKey{n, ledger.IPv4}
 	if e.Family == ledger.IPv6 {
 		k.family = ledger.IPv6
 	}
 	p := r.parts[k]
-	if p != nil && p.boot != n.boot && p.open != (ledger.Open{}) {
+	if p != nil && p.boot != n.boot && p.open() {
 		r.open--
 	}
 	if p == nil || p.boot != n.boot {
@@ -314,7 +333,7 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 		was := p
 		switch {
 		case was == nil:
-		case was.open != (ledger.Open{}):
+		case was.open():
 			was = nil
 		case was.was != nil && !was.fresh:
 			was = was.was // it only found gone what was gone
@@ -322,9 +341,9 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 		p = &part{boot: n.boot, was: was}
 		r.parts[k] = p
 	}
-	was := p.open != (ledger.Open{})
-	p.open = s.Open
-	if is := p.open != (ledger.Open{}); is != was {
+	was := p.open()
+	p.pending, p.retained = uint32(s.Pending), uint32(s.Retained)
+	if is := p.open(); is != was {
 		r.open += map[bool]int{true: 1, false: -1}[is]
 	}
 	if p.backend = n.backend; e.Backend != n.backend {
@@ -345,18 +364,22 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	if e.Lo.IsZero() && len(e.Candidates) == 0 {
 		p.unbounded = true
 	}
-	if e.Hi.After(p.hi) {
-		p.hi, p.candidates = e.Hi, e.Candidates
+	if hi := nanos(e.Hi); hi > p.hi {
+		p.hi, p.candidates = hi, e.Candidates
 	}
-	if e.Lo.After(p.lo) {
-		p.lo = e.Lo
+	p.lo = max(p.lo, nanos(e.Lo))
+	if first := nanos(s.SeenFirst); first > 0 && (p.seenFirst == 0 || first < p.seenFirst) {
+		p.seenFirst = first
 	}
-	if !s.SeenFirst.IsZero() && (p.seenFirst.IsZero() || s.SeenFirst.Before(p.seenFirst)) {
-		p.seenFirst = s.SeenFirst
+	p.seenLast = max(p.seenLast, nanos(s.SeenLast))
+}
+
+// nanos is a moment in nanoseconds since 1970, 0 for the zero time.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
 	}
-	if s.SeenLast.After(p.seenLast) {
-		p.seenLast = s.SeenLast
-	}
+	return t.UnixNano()
 }
 
 // first notes the first line of a node about a row: from there on it must be read again if we die before the row
@@ -383,19 +406,18 @@ func version(s string) uint64 {
 // census is what all rows of a moment have in common: who is expected, and who can answer.
 type census struct {
 	expected int
-	unfit    []unfit // expected, and cannot answer
-	fit      []*node // by the version they have applied, lowest first
+	missing  []report.Missing // expected, and cannot answer
+	young    []report.Missing // likewise, but a row that is younger than returning waits for them
+	coming   int              // nodes that cannot answer yet: every row waits for them
+	fit      []*node          // by the version they have applied, lowest first
 }
 
-// unfit is a node that cannot answer, and why; soft if it may come back in a moment.
-type unfit struct {
-	node *node
-	why  string
-	soft bool
-}
-
-// settling is how long after its start a hub waits for agents that it has not reached yet: they are not missing.
-const settling = time.Minute
+const (
+	// settling is how long after its start a hub waits for agents that it has not reached yet: they are not missing.
+	settling = time.Minute
+	// returning is how long an agent that was lost may take to come back.
+	returning = 10 * time.Second
+)
 
 // census counts the nodes, once for all rows; 5,000 of them for each row would be most of the hub's work.
 func (j *joiner) census(now time.Time) census {
@@ -405,20 +427,31 @@ func (j *joiner) census(now time.Time) census {
 			continue
 		}
 		c.expected++
-		following := n.agent.state == report.AgentFollowing || n.agent.state == report.AgentCatchingUp
+		following := n.agent.following()
 		n.followed = n.followed || n.agent.state == report.AgentFollowing
+		missing := report.Missing{Place: n.name, Why: cmp.Or(n.agent.why, "agent does not answer")}
 		switch {
-		case !following || !n.followed:
-			missing := n.agent.state == report.AgentMissing || n.agent.state == ""
-			c.unfit = append(c.unfit, unfit{n, cmp.Or(n.agent.why, "agent does not answer"), !missing && !n.followed && !n.failed && now.Sub(j.begun) < settling})
-		case !n.measured():
-			c.unfit = append(c.unfit, unfit{n, "not measured: " + cmp.Or(n.backend, "unknown dataplane"), false})
-		default:
+		case following && n.followed && n.measured():
 			c.fit = append(c.fit, n)
+		case following && n.followed:
+			c.missing = append(c.missing, report.Missing{Place: n.name, Why: "not measured: " + cmp.Or(n.backend, "unknown dataplane")})
+		case n.agent.state != report.AgentMissing && n.agent.state != "" && !n.followed && !n.failed && now.Sub(j.begun) < settling:
+			c.coming++
+		case n.agent.state == report.AgentUnreachable && now.Sub(n.heard) < returning:
+			c.coming++
+		case n.agent.state == report.AgentUnreachable:
+			c.young = append(c.young, missing)
+		default:
+			c.missing = append(c.missing, missing)
 		}
 	}
 	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
+	c.young = append(c.young, c.missing...)
 	return c
+}
+
+func (a agentState) following() bool {
+	return a.state == report.AgentFollowing || a.state == report.AgentCatchingUp
 }
 
 // judge decides whether a row is complete: every expected agent has passed its resource version with nothing open, or is
@@ -428,53 +461,53 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 		return
 	}
 	age := now.Sub(r.born)
-	r.expected, r.missing = c.expected, nil
-	open, behind := 0, 0
-	for _, u := range c.unfit {
-		switch {
-		case u.soft, u.node.agent.state == report.AgentUnreachable && (age < 10*time.Second || now.Sub(u.node.heard) < 10*time.Second):
-			open++ // it may come back
-		default:
-			r.missing = append(r.missing, report.Missing{Place: u.node.name, Why: u.why})
-		}
+	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
+	r.expected, r.missing = c.expected, c.young
+	waiting := c.coming
+	if age < returning {
+		r.missing = c.missing
+		waiting += len(c.young) - len(c.missing)
 	}
-	for _, n := range c.fit {
-		if n.applied >= r.version {
-			break
-		}
-		behind++
-		if age < patience {
-			open++
-		} else {
+	behind, _ := slices.BinarySearchFunc(c.fit, r.version, func(n *node, v uint64) int { return cmp.Compare(n.applied, v) })
+	if behind > 0 && age < patience {
+		waiting += behind
+	} else if behind > 0 {
+		r.missing = slices.Clone(r.missing)
+		for _, n := range c.fit[:behind] {
 			r.missing = append(r.missing, report.Missing{Place: n.name, Why: "has not seen the change"})
 		}
 	}
-	pending := 0
-	if r.open > 0 {
-		for k, p := range r.parts {
-			following := k.node.agent.state == report.AgentFollowing || k.node.agent.state == report.AgentCatchingUp // else given up above
-			switch {
-			case p.open == (ledger.Open{}), !k.node.expected, !k.node.ready:
-			case following:
-				pending++
-			case !following && now.Sub(k.node.heard) < replaced:
-				open++
-			}
-		}
+	pending := r.open
+	if waiting == 0 && r.open > 0 {
+		pending, waiting = r.pendingAt(now)
 	}
 	r.answered = max(len(c.fit)-behind-pending, 0)
 	// Slices follow the pod: before any place was told, silence means nothing.
 	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
-	if open == 0 && pending == 0 && !quiet && age > time.Second {
+	if waiting == 0 && pending == 0 && !quiet && age > time.Second {
 		r.complete, r.finished, r.dirty = true, now, true
 		r.giveUp()
 	}
 }
 
+// pendingAt counts the places where something is open whose agents are followed, and those whose agents may come back.
+func (r *row) pendingAt(now time.Time) (pending, returning int) {
+	for k, p := range r.parts {
+		switch {
+		case !p.open(), !k.node.expected, !k.node.ready:
+		case k.node.agent.following():
+			pending++
+		case now.Sub(k.node.heard) < replaced:
+			returning++
+		}
+	}
+	return pending, returning
+}
+
 // giveUp ends what is still open when nobody is waited for any more, so that every removal has an outcome.
 func (r *row) giveUp() {
 	for k, p := range r.parts {
-		n := uint32(p.open.Pending + p.open.Retained)
+		n := p.pending + p.retained
 		if n == 0 {
 			continue
 		}
@@ -483,7 +516,7 @@ func (r *row) giveUp() {
 			o = ledger.Excluded // the place itself ended
 		}
 		p.outcomes[slices.Index(ledger.Outcomes, o)] += n
-		p.open = ledger.Open{}
+		p.pending, p.retained = 0, 0
 	}
 	r.open = 0
 }

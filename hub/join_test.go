@@ -57,7 +57,7 @@ func (w *world) say(name string, e ledger.Event) {
 	w.seq[name]++
 	n := w.j.nodes[name]
 	e.Boot, e.Seq = n.boot, w.seq[name]
-	w.j.take(n, e, w.now)
+	w.j.take(n, &e, w.now)
 }
 
 // deleted: the pod's own node learns of it d after epoch.
@@ -93,7 +93,7 @@ func (w *world) judged(d time.Duration) report.Departure {
 	}
 	w.now = epoch.Add(d)
 	w.j.judge(r, w.j.census(w.now), w.now)
-	got, _ := r.build(w.now)
+	got, _ := r.look().build(w.now)
 	return got
 }
 
@@ -243,7 +243,7 @@ func TestLate(t *testing.T) {
 			// What its places did stays when they are dropped.
 			r := w.j.rows["u"]
 			r.freeze(d)
-			if again, _ := r.build(w.now); fmt.Sprint(again.LastCall, again.Late, again.Told, len(again.Slowest)) != fmt.Sprint(d.LastCall, d.Late, d.Told, len(d.Slowest)) {
+			if again, _ := r.look().build(w.now); fmt.Sprint(again.LastCall, again.Late, again.Told, len(again.Slowest)) != fmt.Sprint(d.LastCall, d.Late, d.Told, len(d.Slowest)) {
 				t.Errorf("frozen it says %+v, before %+v", again, d)
 			}
 		})
@@ -367,7 +367,7 @@ func TestImplausible(t *testing.T) {
 	good := func() ledger.Event {
 		return ledger.Event{Boot: n.boot, Type: ledger.EventRemovals, At: w.at("a", 0), Place: kubeProxy, Family: ledger.IPv4, Departures: []ledger.Settled{{UID: "u"}}}
 	}
-	if why := implausible(n, good(), epoch); why != "" {
+	if why := implausible(n, new(good()), epoch); why != "" {
 		t.Fatal("a good line: ", why)
 	}
 	for name, spoil := range map[string]func(*ledger.Event){
@@ -384,7 +384,7 @@ func TestImplausible(t *testing.T) {
 	} {
 		e := good()
 		spoil(&e)
-		if implausible(n, e, epoch) == "" {
+		if implausible(n, &e, epoch) == "" {
 			t.Errorf("%s passes", name)
 		}
 	}

@@ -13,7 +13,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/ledger"
@@ -22,25 +25,32 @@ import (
 // What an agent, or whoever answers in its place, can make us hold and wait for.
 const (
 	maxLine    = 1 << 20 // a commit that settled 5,000 pods is half of it
+	maxBatch   = 256     // lines that are applied at once
 	silence    = 10 * time.Second
 	clockEvery = time.Minute
 	clockTries = 4
-	catchUps   = 64 // agents whose old lines are read at once
+	askers     = 32  // agents whose clocks are compared at once
+	dials      = 256 // agents that are connected to at once: one that is dead takes until the timeout
+	catchUps   = 64  // agents whose old lines are read at once
 	backoffMax = 15 * time.Second
 )
 
 // reader follows one agent.
 type reader struct {
-	hub    *Hub
-	node   *node
-	base   string // "https://10.0.0.1:9748"
-	cancel context.CancelFunc
-	done   chan struct{}
+	hub      *Hub
+	node     *node
+	base     string    // "https://10.0.0.1:9748"
+	compared time.Time // when the clocks were compared last
+	cancel   context.CancelFunc
+	done     chan struct{}
 }
+
+// slots bound how much is done at once after a restart of ours.
+type slots struct{ dial, catchUp chan struct{} }
 
 // supervise starts and stops a reader per agent, until ctx ends.
 func (h *Hub) supervise(ctx context.Context) error {
-	slots := make(chan struct{}, catchUps)
+	s := slots{make(chan struct{}, dials), make(chan struct{}, catchUps)}
 	defer func() {
 		h.mu.Lock()
 		rs := h.readers
@@ -83,7 +93,7 @@ func (h *Hub) supervise(ctx context.Context) error {
 			h.readers[name] = r
 			go func() {
 				defer close(r.done)
-				r.run(ctx, slots)
+				r.run(ctx, s)
 			}()
 		}
 		h.mu.Unlock()
@@ -100,17 +110,11 @@ func (h *Hub) address(n *node) string {
 }
 
 // run follows the agent until ctx ends, through all that may happen to it.
-func (r *reader) run(ctx context.Context, slots chan struct{}) {
-	asked := make(chan struct{})
-	go func() {
-		defer close(asked)
-		r.clocks(ctx)
-	}()
-	defer func() { <-asked }()
+func (r *reader) run(ctx context.Context, s slots) {
 	wait := 250 * time.Millisecond
 	for ctx.Err() == nil {
 		begun := time.Now()
-		err := r.follow(ctx, slots)
+		err := r.follow(ctx, s)
 		if ctx.Err() != nil {
 			return
 		}
@@ -154,40 +158,50 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// follow reads the agent's lines from where we are until the stream ends.
-func (r *reader) follow(ctx context.Context, slots chan struct{}) error {
-	// Old lines, after a restart of ours or theirs, are read from few agents at once.
+// take waits for a slot. free gives it back, once.
+func take(ctx context.Context, slots chan struct{}) (free func(), err error) {
 	select {
 	case slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-slots }), nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	holding := true
-	release := func() {
-		if holding {
-			holding = false
-			<-slots
-		}
+}
+
+// follow reads the agent's lines from where we are until the stream ends.
+func (r *reader) follow(ctx context.Context, s slots) error {
+	connected, err := take(ctx, s.dial)
+	if err != nil {
+		return err
 	}
-	defer release()
+	defer connected()
 	if err := r.ask(ctx, 1); err != nil {
 		return err // without a clock nothing it says can be placed
 	}
 	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Old lines, after a restart of ours or theirs, are read from few agents at once.
+	caughtUp, err := take(ctx, s.catchUp)
+	if err != nil {
+		return err
+	}
+	defer caughtUp()
 	since := r.since("")
-	body, err := r.get(ctx, "/v1/events?follow=1&since="+strconv.FormatUint(since, 10))
+	body, err := r.get(ctx, "/v1/events?follow=1&since="+strconv.FormatUint(since, 10), false)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
+	connected()
 	quiet := time.AfterFunc(silence, cancel) // a heartbeat comes every 2 s
 	defer quiet.Stop()
 	lines := bufio.NewReaderSize(body, 4<<10)
+	var events []ledger.Event
 	for first := true; ; first = false {
 		line, err := readLine(lines)
 		if err != nil {
+			r.hub.lines(r.node, events) //nolint:errcheck // the stream has ended
 			if outer.Err() == nil && ctx.Err() != nil {
 				return fmt.Errorf("silent for %v", silence)
 			}
@@ -205,13 +219,23 @@ func (r *reader) follow(ctx context.Context, slots chan struct{}) error {
 			}
 			continue
 		}
-		caught, err := r.hub.line(r.node, e)
+		// An agent ends what it has to say with a heartbeat. Up to there its lines are applied at once: 5,000 readers
+		// wait for the same lock, and one that has much to tell would wait for all of them before each line.
+		events = append(events, e)
+		if e.Type != ledger.EventHeartbeat && len(events) < maxBatch {
+			continue
+		}
+		caught, err := r.hub.lines(r.node, events)
 		if err != nil {
 			return err
 		}
 		if caught {
-			release()
+			caughtUp()
 		}
+		if clear(events); cap(events) > 8 {
+			events = nil // it was catching up
+		}
+		events = events[:0]
 	}
 }
 
@@ -276,11 +300,20 @@ func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
 
 func bound(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
-// line applies one line after the first. caught is true when the agent has nothing older.
-func (h *Hub) line(n *node, e ledger.Event) (caught bool, err error) {
+// lines applies lines after the first. caught is true when the agent has nothing older.
+func (h *Hub) lines(n *node, events []ledger.Event) (caught bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
+	for i := range events {
+		if caught, err = h.line(n, &events[i], now); err != nil {
+			return false, err
+		}
+	}
+	return caught, nil
+}
+
+func (h *Hub) line(n *node, e *ledger.Event, now time.Time) (caught bool, err error) {
 	n.heard = now
 	if e.Boot != n.boot {
 		return false, nonsense{errors.New("lines of two boots in one answer")}
@@ -318,7 +351,7 @@ var reasons = []ledger.Reason{ledger.Delete, ledger.Evict, ledger.Preempt, ledge
 	ledger.NodeLost, ledger.Completed, ledger.Unready, ledger.Selector, ledger.Vanished}
 
 // implausible says what is wrong with a line that decodes.
-func implausible(n *node, e ledger.Event, now time.Time) string {
+func implausible(n *node, e *ledger.Event, now time.Time) string {
 	ahead := func(t time.Time) bool {
 		at, _, ok := moment{n, e.Boot, t}.ours()
 		return ok && at.Sub(now) > maxLead
@@ -370,16 +403,38 @@ func implausible(n *node, e ledger.Event, now time.Time) string {
 	return ""
 }
 
-// clocks asks the agent for its time now and then, until ctx ends.
-func (r *reader) clocks(ctx context.Context) {
-	for {
+// compare compares the clocks of the agents that are followed, each about once a minute, until ctx ends.
+func (h *Hub) compare(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(askers)
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(clockEvery/2 + rand.N(clockEvery)):
+		case now := <-t.C:
+			for _, r := range h.uncompared(now) {
+				g.Go(func() error {
+					r.ask(ctx, clockTries) //nolint:errcheck // following says if it does not answer; an old estimate only grows wider
+					return nil
+				})
+			}
 		}
-		r.ask(ctx, clockTries) //nolint:errcheck // following says if it does not answer; an old estimate only grows wider
 	}
+	return g.Wait()
+}
+
+// uncompared are the readers whose turn it is: never all in one second, although all began in one.
+func (h *Hub) uncompared(now time.Time) (rs []*reader) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.readers {
+		if r.node.agent.following() && now.Sub(r.compared) > clockEvery/2+rand.N(clockEvery) {
+			r.compared = now
+			rs = append(rs, r)
+		}
+	}
+	return rs
 }
 
 // ask compares clocks: a few requests on a connection of their own, so that they wait for nothing else.
@@ -387,9 +442,9 @@ func (r *reader) ask(ctx context.Context, tries int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	h := r.hub
-	for range tries + 1 { // the first pays for the connection and the token
+	for try := range tries + 1 { // the first pays for the connection and the token
 		sent := h.cfg.Now()
-		body, err := r.get(ctx, "/v1/clock")
+		body, err := r.get(ctx, "/v1/clock", try == tries)
 		if err != nil {
 			return err
 		}
@@ -405,16 +460,19 @@ func (r *reader) ask(ctx context.Context, tries int) error {
 		}
 		h.mu.Lock()
 		r.node.sampled(c, sent, received)
+		r.compared = time.Now()
 		h.mu.Unlock()
 	}
 	return nil
 }
 
-func (r *reader) get(ctx context.Context, path string) (io.ReadCloser, error) {
+// get asks the agent; last is for the connection not to be kept.
+func (r *reader) get(ctx context.Context, path string, last bool) (io.ReadCloser, error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+path, nil)
 	if err != nil {
 		return nil, err
 	}
+	q.Close = last
 	a, err := r.hub.cfg.Agents.Do(q)
 	if err != nil {
 		return nil, err

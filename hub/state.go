@@ -42,10 +42,10 @@ func (h *Hub) agents() (as []report.Agent, lag float64) {
 // clockError bounds the error of the node's clock now, in seconds.
 func (n *node) clockError() (float64, bool) {
 	e := n.clock(n.boot)
-	if e == nil || len(e.samples) == 0 {
+	if e == nil {
 		return 0, false
 	}
-	at := e.samples[len(e.samples)-1].at
+	at := time.Unix(0, e.samples[len(e.samples)-1].at)
 	if n.newest.After(at) {
 		at = n.newest
 	}
@@ -84,12 +84,15 @@ func (h *Hub) Places(context.Context) ([]report.Place, error) {
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
 	for _, r := range h.join.rows {
+		if r.open == 0 {
+			continue
+		}
 		for k, p := range r.parts {
-			if p.open.Pending == 0 {
+			if p.pending == 0 {
 				continue
 			}
 			at := key{k.node.name, k.family}
-			pending[at] += p.open.Pending
+			pending[at] += int(p.pending)
 			if o := oldest[at]; o.IsZero() || r.born.Before(o) {
 				oldest[at] = r.born
 			}

@@ -18,7 +18,7 @@ func (r *row) stopping(o origin, d *report.Departure) {
 			if e.Name == c.Name {
 				code := e.Code
 				rc.ExitCode = &code
-				if s, ok := r.seconds(o, r.exitsFrom.node, r.exitsFrom.boot, e.Told); ok {
+				if s, ok := o.seconds(r.exitsFrom.node, r.exitsFrom.boot, nanos(e.Told)); ok {
 					rc.Finished = &s
 				}
 			}
@@ -155,7 +155,7 @@ func toldToStop(c report.Container, grace *int64) (*report.Span, string) {
 }
 
 // lateness compares the last call with when the pod was told to stop. What is not known is unknown.
-func (r *row) lateness(d *report.Departure) {
+func (r *sight) lateness(d *report.Departure) {
 	if d.Told == nil || !leaves(r.reason) {
 		return
 	}
