@@ -26,6 +26,7 @@ const kubeProxy = "kube-proxy"
 // minutes, 5,000 of them would be held for nothing.
 func (r *row) freeze(d report.Departure) {
 	d.Containers, d.Told, d.ToldWhy, d.Late, d.Exposure = nil, nil, "", report.Unknown, nil
+	d.Connections, d.Refused = nil, nil
 	r.routed = len(r.parts) > 0
 	r.frozen, r.latest, r.parts, r.since, r.missing = &d, nil, nil, nil, nil
 }
@@ -128,6 +129,7 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 		d.Episode = s.episode
 		s.stopping(o, &d)
 		s.lateness(&d)
+		s.connections(o, &d)
 		return d, nil
 	}
 	d := report.Departure{UID: s.pod.UID, Namespace: s.pod.Namespace, Pod: s.pod.Name, Node: s.pod.Node, Workload: s.workload,
@@ -154,6 +156,7 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 	s.lastCall(&d)
 	s.stopping(o, &d)
 	s.lateness(&d)
+	s.connections(o, &d)
 	named := s.parts
 	if len(named) > allPlaces {
 		named, d.Strip = named[:fewPlaces], s.strip() // the row is kept, 5,000 places are not

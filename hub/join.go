@@ -52,6 +52,7 @@ type node struct {
 	applied  uint64 // newest slice resource version its watcher applied
 	backend  string
 	families []ledger.Family // measured
+	witness  bool            // it listens to connection tracking while pods leave
 	version  string
 	notReady string
 	lost     uint64
@@ -153,6 +154,9 @@ type row struct {
 	episode  int64
 	routed   bool // some place routed to it; of a frozen row
 	own      bool // the pod's own node has told of it
+
+	witness     *witnessed // nil before any line
+	unwitnessed int        // expected nodes that do not witness; -1 if none does
 }
 
 type partKey struct {
@@ -209,6 +213,10 @@ func (j *joiner) take(n *node, e *ledger.Event, now time.Time) {
 	case ledger.EventRemovals:
 		for i := range e.Departures {
 			j.settled(n, e, &e.Departures[i])
+		}
+	case ledger.EventWitness:
+		if e.Witness != nil {
+			j.witness(n, e)
 		}
 	case ledger.EventStop:
 		// An agent that starts again takes its removals up; until then they are what they were.
@@ -410,6 +418,7 @@ type census struct {
 	young    []report.Missing // likewise, but a row that is younger than returning waits for them
 	coming   int              // nodes that cannot answer yet: every row waits for them
 	fit      []*node          // by the version they have applied, lowest first
+	witness  int              // nodes that witness connections
 }
 
 const (
@@ -427,6 +436,9 @@ func (j *joiner) census(now time.Time) census {
 			continue
 		}
 		c.expected++
+		if n.witness {
+			c.witness++
+		}
 		following := n.agent.following()
 		n.followed = n.followed || n.agent.state == report.AgentFollowing
 		missing := report.Missing{Place: n.name, Why: cmp.Or(n.agent.why, "agent does not answer")}
@@ -463,6 +475,10 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	age := now.Sub(r.born)
 	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
 	r.expected, r.missing = c.expected, c.young
+	r.unwitnessed = c.expected - c.witness
+	if c.witness == 0 {
+		r.unwitnessed = -1
+	}
 	waiting := c.coming
 	if age < returning {
 		r.missing = c.missing
@@ -527,5 +543,15 @@ func (r *row) over(now time.Time) bool {
 		return false
 	}
 	after := now.Sub(r.finished)
-	return !r.gone.at.IsZero() && after > 5*time.Second || after > grieving
+	switch {
+	case after > grieving:
+		return true
+	case r.gone.at.IsZero():
+		return false
+	case r.unwitnessed < 0:
+		return after > 5*time.Second
+	}
+	gone, _, ok := r.gone.ours()
+	told := r.witness != nil && len(r.witness.own) > 0
+	return after > witnessWait && (told || !ok || now.Sub(gone) > witnessWait)
 }

@@ -293,6 +293,7 @@ func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
 		return false, nonsense{errors.New("IP families that there are not")}
 	}
 	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
+	n.witness = e.Witnessing
 	n.heard = h.cfg.Now()
 	n.agent.state, n.agent.why = report.AgentCatchingUp, ""
 	return known != asked, nil
@@ -367,6 +368,9 @@ func implausible(n *node, e *ledger.Event, now time.Time) string {
 		return "a kind of place that this hub does not know"
 	case e.Type == ledger.EventRemovals && e.Family != ledger.IPv4 && e.Family != ledger.IPv6:
 		return "no IP family"
+	}
+	if e.Type == ledger.EventWitness {
+		return implausibleWitness(e, ahead)
 	}
 	if e.Type == ledger.EventDeparture && !slices.Contains(reasons, e.Reason) {
 		return "a reason that this hub does not know" // it becomes the value of a label
