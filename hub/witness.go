@@ -127,7 +127,13 @@ func (r *row) toldToStop(o origin, d *report.Departure, c *report.Connections) {
 		at := func(told float64) time.Time { return s.Start.Add(time.Duration((told - start) * float64(time.Second))) }
 		return s.After(at(d.Told.Lo-err), at(d.Told.Hi+err))
 	}
-	var began, ended report.Bounds
+	later := func(is *float64, own ownWitness, at time.Time) *float64 {
+		if s := o.since(moment{own.node, own.boot, at}); s != nil && (is == nil || *s > *is) {
+			return s
+		}
+		return is
+	}
+	var began, ended, cut report.Bounds
 	for _, own := range r.witness.own {
 		least, most := count(own, own.Began)
 		began.Least, began.Most = began.Least+least, began.Most+most
@@ -140,16 +146,17 @@ func (r *row) toldToStop(o origin, d *report.Departure, c *report.Connections) {
 		c.Drain.Closed += own.Drain.Closed
 		c.Drain.Cut += own.Drain.Cut
 		c.Drain.Unended += own.Drain.Open
-		if last := o.since(moment{own.node, own.boot, own.Drain.Last}); last != nil && (c.Drain.Last == nil || *last > *c.Drain.Last) {
-			c.Drain.Last = last
-		}
+		c.Drain.Last = later(c.Drain.Last, own, own.Drain.Last)
+		c.Drain.LastAccepted = later(c.Drain.LastAccepted, own, own.Drain.Accepted)
+		least, most = count(own, own.Drain.Resets)
+		cut.Least, cut.Most = cut.Least+least, cut.Most+most
 		least, most = count(own, own.Drain.Ended)
 		ended.Least, ended.Most = ended.Least+least, ended.Most+most+own.Drain.Open
 	}
 	if d.Told != nil && c.Own {
 		c.AfterTold = &began
 		if c.Drain != nil {
-			c.Drain.OpenAtTold = &ended
+			c.Drain.OpenAtTold, c.Drain.CutAfterTold = &ended, &cut
 		}
 	}
 }
@@ -205,7 +212,7 @@ func implausibleWitness(e *ledger.Event, ahead func(time.Time) bool) string {
 			return "a count that is none"
 		}
 	}
-	for _, s := range []*ledger.Series{w.Began, ds.Ended} {
+	for _, s := range []*ledger.Series{w.Began, ds.Ended, ds.Resets} {
 		if s == nil {
 			continue
 		}
@@ -213,7 +220,7 @@ func implausibleWitness(e *ledger.Event, ahead func(time.Time) bool) string {
 			return "a series that is none"
 		}
 	}
-	if ahead(w.Last) || ahead(w.LastRefused) || ahead(ds.Last) {
+	if ahead(w.Last) || ahead(w.LastRefused) || ahead(ds.Last) || ahead(ds.Accepted) {
 		return "a moment to come"
 	}
 	if slices.ContainsFunc(w.Incomplete, func(m ledger.Missed) bool { return !slices.Contains(missedWords, m) }) || len(w.Incomplete) > len(missedWords) {

@@ -33,7 +33,9 @@ func (w *world) witness(name string, d time.Duration, x ledger.Witness, began, e
 	}
 	if x.Drain != nil {
 		x.Drain.Ended = series(ended)
+		x.Drain.Resets = series(ended[:1])
 		move(&x.Drain.Last)
+		move(&x.Drain.Accepted)
 	}
 	e := ledger.Event{Type: ledger.EventWitness, At: w.at(name, d), UID: "u", Witness: &x}
 	// As a reader of the line has it.
@@ -82,9 +84,9 @@ func TestConnections(t *testing.T) {
 					t.Errorf("by another node alone: %+v", d.Connections)
 				}
 				w.witness("own", 42*time.Second, ledger.Witness{Own: true, DNAT: ledger.Flows{New: 5, Reset: 1}, Direct: ledger.Flows{New: 12, Reset: 4},
-					Last: epoch.Add(6200 * ms), Incomplete: []ledger.Missed{ledger.MissedOverrun}, Drain: &ledger.Drain{Closed: 3, Cut: 1, Open: 2, Last: epoch.Add(9 * time.Second)}},
+					Last: epoch.Add(6200 * ms), Incomplete: []ledger.Missed{ledger.MissedOverrun}, Drain: &ledger.Drain{Closed: 3, Cut: 1, Open: 2, Last: epoch.Add(9 * time.Second), Accepted: epoch.Add(4900 * ms)}},
 					[]time.Duration{1 * ms, 2 * time.Second, 4900 * ms, 5500 * ms, 6100 * ms, 6200 * ms},
-					[]time.Duration{time.Second, 5300 * ms, 8 * time.Second, 9 * time.Second})
+					[]time.Duration{5300 * ms, time.Second, 8 * time.Second, 9 * time.Second})
 				d = w.judged(43 * time.Second)
 				c := d.Connections
 				if c == nil || d.Refused == nil {
@@ -104,7 +106,8 @@ func TestConnections(t *testing.T) {
 				}
 				dr := c.Drain
 				if dr == nil || dr.Closed != 3 || dr.Cut != 1 || dr.Unended != 2 || dr.Last == nil || !near(*dr.Last, 9, .01) ||
-					dr.OpenAtTold == nil || *dr.OpenAtTold != (report.Bounds{Least: 2, Most: 5}) {
+					dr.OpenAtTold == nil || *dr.OpenAtTold != (report.Bounds{Least: 2, Most: 5}) ||
+					dr.LastAccepted == nil || !near(*dr.LastAccepted, 4.9, .01) || dr.CutAfterTold == nil || *dr.CutAfterTold != (report.Bounds{Least: 0, Most: 1}) {
 					t.Errorf("drain %+v", dr)
 				}
 				if c.AfterLanding != 1 || c.Reused != 2 || fmt.Sprint(c.Incomplete) != "[overrun]" || c.Unwitnessed != 0 {

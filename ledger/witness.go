@@ -55,6 +55,9 @@ type Drain struct {
 	Cut    int       `json:"cut,omitempty"`
 	Last   time.Time `json:"last,omitzero"` // when the last of them did
 	Ended  *Series   `json:"ended,omitempty"`
+	Resets *Series   `json:"resets,omitempty"` // of Ended those that were cut
+	// Accepted is when the last connection began that the pod answered.
+	Accepted time.Time `json:"accepted,omitzero"`
 	// Open began inside the window, and their end was not seen in it.
 	Open int `json:"open,omitempty"`
 }
@@ -153,7 +156,7 @@ func (w Witness) clone() *Witness {
 	w.Began = series(w.Began)
 	if w.Drain != nil {
 		d := *w.Drain
-		d.Ended = series(d.Ended)
+		d.Ended, d.Resets = series(d.Ended), series(d.Resets)
 		w.Drain = &d
 	}
 	return &w
@@ -168,8 +171,11 @@ func (w *Witness) onTimeline(move func(*time.Time)) {
 	}
 	if d := w.Drain; d != nil {
 		move(&d.Last)
-		if d.Ended != nil {
-			move(&d.Ended.Start)
+		move(&d.Accepted)
+		for _, s := range []*Series{d.Ended, d.Resets} {
+			if s != nil {
+				move(&s.Start)
+			}
 		}
 	}
 }

@@ -57,7 +57,7 @@ func TestWitnessLine(t *testing.T) {
 	ring := NewRing("b", 1<<20, time.Hour, func(t time.Time) time.Time { return t.Add(time.Hour) })
 	l := New(Config{Place: "kube-proxy", Metrics: NewMetrics(prometheus.NewRegistry(), "kube-proxy", func() float64 { return 0 }), Events: ring})
 	w := Witness{Own: true, Since: at, Until: at.Add(time.Minute), DNAT: Flows{New: 3, Reset: 1, Silent: 1}, Last: at.Add(time.Second),
-		Began: NewSeries(at), Drain: &Drain{Closed: 1, Last: at.Add(2 * time.Second), Ended: NewSeries(at)}, Incomplete: []Missed{MissedRate}}
+		Began: NewSeries(at), Drain: &Drain{Closed: 1, Last: at.Add(2 * time.Second), Ended: NewSeries(at), Resets: NewSeries(at), Accepted: at.Add(time.Second)}, Incomplete: []Missed{MissedRate}}
 	w.Began.Add(at.Add(time.Second))
 	l.Witnessed("u", w)
 	lines, _, _ := ring.Since(1)
@@ -70,7 +70,8 @@ func TestWitnessLine(t *testing.T) {
 	}
 	got := e.Witness
 	for _, m := range []struct{ got, was time.Time }{{e.At, w.Until}, {got.Since, w.Since}, {got.Until, w.Until}, {got.Last, w.Last},
-		{got.Began.Start, w.Began.Start}, {got.Drain.Last, w.Drain.Last}, {got.Drain.Ended.Start, w.Drain.Ended.Start}} {
+		{got.Began.Start, w.Began.Start}, {got.Drain.Last, w.Drain.Last}, {got.Drain.Ended.Start, w.Drain.Ended.Start},
+		{got.Drain.Resets.Start, w.Drain.Resets.Start}, {got.Drain.Accepted, w.Drain.Accepted}} {
 		if !m.got.Equal(m.was.Add(time.Hour)) {
 			t.Errorf("%v was written for %v", m.got, m.was)
 		}

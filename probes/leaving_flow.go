@@ -91,7 +91,8 @@ func (ls *leavings) revived(f *flow, e flowEvent, at time.Time) {
 		ls.forget(f)
 	}
 	if f := ls.track(l, e, at); f != nil {
-		f.answered, f.established = true, true
+		f.answered = true
+		f.accepted()
 		if !l.w.Own {
 			ls.forget(f)
 		}
@@ -122,7 +123,9 @@ func (ls *leavings) updated(f *flow, e flowEvent, at time.Time) {
 		}
 	}
 	if !ends {
-		f.established = f.established || e.tcpState >= tcpSynRecv && e.tcpState < tcpFinWait
+		if e.tcpState >= tcpSynRecv && e.tcpState < tcpFinWait {
+			f.accepted()
+		}
 		return
 	}
 	if f.closed {
@@ -143,16 +146,27 @@ func (ls *leavings) updated(f *flow, e flowEvent, at time.Time) {
 
 func (l *leaving) ended(cut bool, at time.Time) {
 	d := &l.drain
-	if cut {
-		d.Cut++
-	} else {
-		d.Closed++
-	}
-	d.Last = at
 	if d.Ended == nil {
 		d.Ended = ledger.NewSeries(l.w.Since)
 	}
+	d.Last = at
 	d.Ended.Add(at)
+	if !cut {
+		d.Closed++
+		return
+	}
+	if d.Resets == nil {
+		d.Resets = ledger.NewSeries(l.w.Since)
+	}
+	d.Cut++
+	d.Resets.Add(at)
+}
+
+func (f *flow) accepted() {
+	f.established = true
+	if f.at.After(f.drain.Accepted) {
+		f.drain.Accepted = f.at
+	}
 }
 
 func (ls *leavings) forget(f *flow) {

@@ -308,6 +308,9 @@ func TestClosedConnectionsAreCountedOnce(t *testing.T) {
 	if d := w.Drain; d == nil || d.Closed != 4 || d.Cut != 1 || d.Open != 0 || !d.Last.Equal(sec(5)) {
 		t.Errorf("drain %+v, want 4 closed and 1 cut at 5 s", d)
 	}
+	if d := w.Drain; !d.Accepted.Equal(sec(4)) || len(d.Resets.Counts) != 41 || d.Resets.Counts[40] != 1 {
+		t.Errorf("accepted last at %v, resets %v; want 4 s, and one at 5 s", d.Accepted.Sub(t0), d.Resets.Counts)
+	}
 	if w.DNAT.New != 4 || !w.Older {
 		t.Errorf("%d new, want 4; older %v", w.DNAT.New, w.Older)
 	}

@@ -50,11 +50,15 @@ type Draining struct {
 	// OpenAtTold is how many were open when the pod was told to stop; nil if that is not known.
 	OpenAtTold *Bounds `json:"open_at_told_to_stop,omitempty"`
 	Closed     int     `json:"closed"` // by a FIN
-	Cut        int     `json:"cut"`    // by a reset, of either side
+	Cut        int     `json:"cut"`    // by a reset, of either side: nobody can tell which
+	// CutAfterTold is how many were cut after the pod was told to stop; nil if that is not known.
+	CutAfterTold *Bounds `json:"cut_after_told_to_stop,omitempty"`
 	// Unended are those whose end was not seen.
 	Unended int `json:"unended"`
-	// Last is when the last of them ended, in seconds after T0.
-	Last *float64 `json:"last_seconds,omitempty"`
+	// LastAccepted is when the last connection began that the pod answered, and Last when the last of all ended, in seconds
+	// after T0.
+	LastAccepted *float64 `json:"last_accepted_seconds,omitempty"`
+	Last         *float64 `json:"last_seconds,omitempty"`
 }
 
 func (b Bounds) String() string {
