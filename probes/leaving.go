@@ -100,22 +100,7 @@ type suspect struct {
 func (ls *leavings) note(c ledger.Change, here map[netip.Addr]bool, now time.Time) {
 	switch {
 	case c.Departed != nil:
-		d := c.Departed
-		// Of pods whose T0 is unknown, the API learns when their containers are dead.
-		if len(d.Addrs) == 0 || d.Source == ledger.T0Unknown {
-			return
-		}
-		l := ls.take(d.Pod.UID, now)
-		if l == nil {
-			return
-		}
-		l.w.Own, l.here, l.calm = true, here, time.Time{}
-		for _, ct := range d.Containers {
-			l.declared = append(l.declared, ct.Ports...)
-		}
-		for _, a := range d.Addrs {
-			ls.address(l, a)
-		}
+		ls.depart(*c.Departed, here, now)
 	case c.Left != nil:
 		ls.open(*c.Left, now)
 	case c.Retained != nil:
@@ -133,6 +118,27 @@ func (ls *leavings) note(c ledger.Change, here map[netip.Addr]bool, now time.Tim
 		for _, l := range ls.byUID {
 			l.paths, l.gone = nil, true
 			l.reckonCalm(now)
+		}
+	}
+}
+
+// depart takes up a pod of this node.
+func (ls *leavings) depart(d ledger.Departure, here map[netip.Addr]bool, now time.Time) {
+	var ports []uint16
+	for _, c := range d.Containers {
+		ports = append(ports, c.Ports...)
+	}
+	addrs := slices.DeleteFunc(slices.Clone(d.Addrs), func(a netip.Addr) bool {
+		return here[a] && len(ports) == 0 // nothing tells its connections from the node's own
+	})
+	// Of pods whose T0 is unknown, the API learns when their containers are dead.
+	if len(addrs) == 0 || d.Source == ledger.T0Unknown {
+		return
+	}
+	if l := ls.take(d.Pod.UID, now); l != nil {
+		l.w.Own, l.here, l.declared, l.calm = true, here, ports, time.Time{}
+		for _, a := range addrs {
+			ls.address(l, a)
 		}
 	}
 }

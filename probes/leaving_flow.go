@@ -220,7 +220,7 @@ func (l *leaving) routed(e flowEvent) *ledger.Path {
 }
 
 // serves reports whether connections to the port count: those that Services name; until one is known, those that are
-// declared; without any, all, unless the pod shares the node's address.
+// declared; without any, all.
 func (l *leaving) serves(port uint16) bool {
 	switch {
 	case len(l.served) > 0:
@@ -228,7 +228,7 @@ func (l *leaving) serves(port uint16) bool {
 	case len(l.declared) > 0:
 		return slices.Contains(l.declared, port)
 	}
-	return !slices.ContainsFunc(l.addrs, func(a netip.Addr) bool { return l.here[a] })
+	return true
 }
 
 // landed reports whether every path to the endpoint has landed, and a connection that is received now began after that.

@@ -258,6 +258,34 @@ func TestAfterLanding(t *testing.T) {
 	}
 }
 
+// TestPodsOfTheHostNetwork: the node's address is not the pod's; what it declares or a Service names is.
+func TestPodsOfTheHostNetwork(t *testing.T) {
+	node := map[netip.Addr]bool{podAddr: true}
+	for _, tt := range []struct {
+		ports []uint16
+		want  int
+	}{{nil, 0}, {[]uint16{8080}, 1}} {
+		b := newBooks()
+		b.note(ledger.Change{Departed: &ledger.Departure{Pod: ledger.Pod{UID: uid}, Reason: ledger.Delete, Source: ledger.FromPod,
+			Addrs: []netip.Addr{podAddr}, Containers: []ledger.Container{{Ports: tt.ports}}}}, node, t0)
+		if n := len(b.addresses()); n != tt.want {
+			t.Errorf("ports %v: %d addresses are listened for, want %d", tt.ports, n, tt.want)
+		}
+		e := conn(flowNew, 1, netip.AddrPortFrom(podAddr, 10250), 0, 1) // the kubelet's
+		e.reply.src = e.orig.dst
+		b.event(e, sec(1))
+		b.event(conn(flowNew, 2, endpoint, 0, 1), sec(1))
+		b.stop(sec(2))
+		got := 0
+		for _, w := range b.reports {
+			got += w.Direct.New
+		}
+		if got != tt.want || len(b.reports) != tt.want {
+			t.Errorf("ports %v: %d connections in %d reports, want %d", tt.ports, got, len(b.reports), tt.want)
+		}
+	}
+}
+
 // TestWitnessIsBounded: connections and pods beyond what is held are marked, not held.
 func TestWitnessIsBounded(t *testing.T) {
 	b := newBooks()

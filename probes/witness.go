@@ -53,6 +53,7 @@ type Witness struct {
 	sock     *flowSocket // nil while nothing leaves
 	resume   time.Time   // it left, until then
 	why      ledger.Missed
+	said     string    // the last warning
 	second   time.Time // in which the events are counted
 	events   int
 	received uint64
@@ -152,7 +153,10 @@ func (w *Witness) Run(ctx context.Context) error {
 		w.takeNew()
 		if err := w.turn(); err != nil {
 			w.blind(ledger.MissedError, time.Now())
-			w.cfg.Log.Warn("connections are not witnessed, will try again", "reason", err)
+			if said := err.Error(); said != w.said {
+				w.said = said
+				w.cfg.Log.Warn("connections are not witnessed, will try again", "reason", err)
+			}
 		}
 		w.wait(time.Now())
 	}
@@ -199,11 +203,15 @@ func (w *Witness) listen(now time.Time) error {
 		w.leave()
 		return nil
 	case w.sock == nil:
+		older, err := tracking()
+		if err != nil {
+			return err
+		}
 		sock, err := listenFlows(w.books.addresses())
 		if err != nil {
 			return err
 		}
-		w.sock, w.books.older = sock, tracksAlways()
+		w.sock, w.books.older = sock, older
 	case w.books.moved:
 		if err := w.sock.filter(w.books.addresses()); err != nil {
 			return err
@@ -298,8 +306,18 @@ func ownAddresses() map[netip.Addr]bool {
 	return m
 }
 
-// tracksAlways reports whether the kernel tells of every connection, also of one that began while nobody listened.
-func tracksAlways() bool {
+// tracking reports whether the kernel tells of every connection, also of one that began while nobody listened. Silence
+// of a kernel that tells nothing would look like peace.
+func tracking() (older bool, err error) {
 	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_events")
-	return err == nil && strings.TrimSpace(string(b)) == "1"
+	if err != nil {
+		return false, fmt.Errorf("is connection tracking loaded? %w", err)
+	}
+	switch strings.TrimSpace(string(b)) {
+	case "0":
+		return false, errors.New("the kernel tells nobody of connections: net.netfilter.nf_conntrack_events is 0, set it to 2")
+	case "1":
+		return true, nil
+	}
+	return false, nil
 }

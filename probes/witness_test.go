@@ -228,6 +228,41 @@ func TestWitnessOverrun(t *testing.T) {
 	}
 }
 
+// TestWitnessOfASilentKernel: a kernel that tells nobody is no proof that nobody connects.
+func TestWitnessOfASilentKernel(t *testing.T) {
+	s := newStreet(t, "ipv4")
+	s.serve(t, s.pod, "pod")
+	sysctl(t, s.node, "netfilter/nf_conntrack_events", "0")
+	w := s.witness(t, WitnessConfig{})
+	w.Note([]ledger.Change{s.departs("pod")})
+	w.settled()
+	<-w.lost
+	talk(t, s.client, s.vip, 1)
+	w.end()
+	if r := w.report(t, time.Second); !slices.Contains(r.Incomplete, ledger.MissedError) {
+		t.Errorf("got %+v, want it marked", r)
+	}
+}
+
+// TestWitnessOfOlderConnections: where the kernel tells of all, the drain has those that began before the pod left.
+func TestWitnessOfOlderConnections(t *testing.T) {
+	s := newStreet(t, "ipv4")
+	s.serve(t, s.pod, "pod")
+	sysctl(t, s.node, "netfilter/nf_conntrack_events", "1")
+	w := s.witness(t, WitnessConfig{})
+	c, err := dial(s.client, s.vip, netip.AddrPort{}, 2*time.Second)
+	must(t, err)
+	say(t, c, 'x')
+	w.Note([]ledger.Change{s.departs("pod")})
+	w.settled()
+	must(t, c.Close())
+	w.settled()
+	w.end()
+	if r := w.report(t, time.Second); !r.Older || r.DNAT.New != 0 || r.Drain == nil || r.Drain.Closed != 1 {
+		t.Errorf("got %+v, drain %+v, want the one from before, closed", r, r.Drain)
+	}
+}
+
 // TestReplyFilter: the kernel takes filters of every size, and compares every address of them.
 func TestReplyFilter(t *testing.T) {
 	for family := range streets {
