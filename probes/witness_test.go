@@ -34,8 +34,10 @@ func TestWitnessOnThePodsNode(t *testing.T) {
 			}
 			talk(t, s.client, s.otherVIP, 9)
 			w.settled()
-			if w.received != 0 {
-				t.Errorf("%d events of another pod's connections were delivered", w.received)
+			received := make(chan uint64, 1)
+			w.tell(func(*leavings, time.Time) { received <- w.received })
+			if n := <-received; n != 0 {
+				t.Errorf("%d events of another pod's connections were delivered", n)
 			}
 			began := time.Now()
 			talk(t, s.client, s.vip, 20)
