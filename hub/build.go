@@ -24,43 +24,44 @@ const kubeProxy = "kube-proxy"
 
 // freeze keeps of a complete row what its places did, and drops the places: while its pod ends, which may take
 // minutes, 5,000 of them would be held for nothing.
-func (r *row) freeze(d report.Departure) {
+func (j *joiner) freeze(r *row, d report.Departure) {
 	d.Containers, d.Told, d.ToldWhy, d.Late, d.Exposure = nil, nil, "", report.Unknown, nil
 	d.Connections, d.Refused = nil, nil
-	r.routed = len(r.parts) > 0
-	r.frozen, r.latest, r.parts, r.since, r.missing = &d, nil, nil, nil, nil
+	j.held -= len(r.parts[0]) + len(r.parts[1])
+	r.routed = r.placed()
+	r.frozen, r.latest, r.parts, r.since, r.missing = &d, nil, [2][]part{}, nil, nil
 }
 
 // sight is a row at one moment. A row of 5,000 places takes milliseconds to build, and every line waits for the hub's lock:
 // whoever holds it takes a sight and builds it later.
 type sight struct {
-	row   // without parts and since
-	parts []placed
+	row
+	places []placed
 }
 
 // placed is one place's part in a row, with what was worked out of it.
 type placed struct {
-	node   *node
+	*part
 	family ledger.Family
-	part   part
 
-	landed, seen   bool    // whether the following are known
-	lo, hi, seenAt float64 // seconds after T0
-	err            time.Duration
-	unusable       bool
+	known, seen      bool    // whether the following are
+	from, to, seenAt float64 // seconds after T0
+	err              time.Duration
+	unusable         bool
 }
 
 // look takes a sight.
 func (r *row) look() *sight {
 	s := &sight{row: *r}
-	s.row.parts, s.row.since = nil, nil
-	s.ports = maps.Clone(r.ports)
-	s.parts = make([]placed, 0, len(r.parts))
-	for k, p := range r.parts {
-		if p.was != nil && !p.fresh && !p.open() {
-			p = p.was // the boot after it found gone what was known to be gone
+	s.since, s.ports = nil, maps.Clone(r.ports)
+	for i := range s.parts {
+		s.parts[i] = slices.Clone(r.parts[i])
+		for at := range s.parts[i] {
+			if rare := s.parts[i][at].rare; rare != nil {
+				copied := *rare
+				s.parts[i][at].rare = &copied
+			}
 		}
-		s.parts = append(s.parts, placed{node: k.node, family: k.family, part: *p})
 	}
 	return s
 }
@@ -86,15 +87,15 @@ func (r *row) origin() origin {
 
 // after is the span from T0 to (lo, hi] of an agent's timeline, in seconds, errors of both clocks inside. On T0's own clock
 // there is no error. What was gone before T0 counts 0. A lo of 0 is no bound.
-func (o origin) after(n *node, boot string, lo, hi int64) (from, to float64, err time.Duration, ok bool) {
+func (o origin) after(b *boot, lo, hi int64) (from, to float64, err time.Duration, ok bool) {
 	if !o.known {
 		return 0, 0, 0, false
 	}
-	if n == o.node && boot == o.boot {
+	if b == o.boot {
 		t0 := nanos(o.moment.at)
 		from, to = time.Duration(lo-t0).Seconds(), time.Duration(hi-t0).Seconds()
 	} else {
-		at, e, ok := n.clock(boot).ours(time.Unix(0, hi))
+		at, e, ok := b.clock.Load().ours(time.Unix(0, hi))
 		if !ok {
 			return 0, 0, 0, false
 		}
@@ -110,14 +111,14 @@ func (o origin) after(n *node, boot string, lo, hi int64) (from, to float64, err
 }
 
 // seconds is a moment of an agent in seconds after T0, the best guess.
-func (o origin) seconds(n *node, boot string, at int64) (float64, bool) {
-	if at == 0 || !o.known || n == nil {
+func (o origin) seconds(b *boot, at int64) (float64, bool) {
+	if at == 0 || !o.known || b == nil {
 		return 0, false
 	}
-	if n == o.node && boot == o.boot {
+	if b == o.boot {
 		return max(time.Duration(at-nanos(o.moment.at)).Seconds(), 0), true
 	}
-	ours, _, ok := n.clock(boot).ours(time.Unix(0, at))
+	ours, _, ok := b.clock.Load().ours(time.Unix(0, at))
 	return max(ours.Sub(o.at).Seconds(), 0), ok
 }
 
@@ -141,11 +142,11 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 	s.place(o, &d)
 	d.Missing = slices.Clone(s.missing[:min(len(s.missing), maxMissing)])
 	d.MissingMore = len(s.missing) - len(d.Missing)
-	for i := range s.parts {
-		switch p := &s.parts[i]; {
+	for i := range s.places {
+		switch p := &s.places[i]; {
 		case !p.unusable:
 		case len(d.Missing) < maxMissing:
-			d.Missing = append(d.Missing, report.Missing{Place: p.node.name, Why: "clock unusable"})
+			d.Missing = append(d.Missing, report.Missing{Place: p.boot.node.name, Why: "clock unusable"})
 		default:
 			d.MissingMore++
 		}
@@ -157,7 +158,7 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 	s.stopping(o, &d)
 	s.lateness(&d)
 	s.connections(o, &d)
-	named := s.parts
+	named := s.places
 	if len(named) > allPlaces {
 		named, d.Strip = named[:fewPlaces], s.strip() // the row is kept, 5,000 places are not
 	}
@@ -165,122 +166,126 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 	for i := range named {
 		d.Slowest[i] = named[i].landing(d.Seen)
 		d.Slowest[i].Outcomes = map[ledger.Outcome]int{}
-		named[i].part.outcomes.addTo(d.Slowest[i].Outcomes)
+		named[i].outcomes().addTo(d.Slowest[i].Outcomes)
 	}
-	return d, s.parts
+	return d, s.places
 }
 
 // place works out when each place let go and sorts them: those still pending first, then the latest. It sums them up in d.
 func (s *sight) place(o origin, d *report.Departure) {
-	kind := report.Kind{Kind: kubeProxy, Places: len(s.parts), Outcomes: map[ledger.Outcome]int{}}
-	var outcomes outcomes
-	for i := range s.parts {
-		p := &s.parts[i]
-		kind.Pending += int(p.part.pending)
-		kind.Retained += int(p.part.retained)
-		for i, n := range p.part.outcomes {
-			outcomes[i] += n
+	var sum outcomes
+	var pending, retained uint32
+	s.places = make([]placed, 0, len(s.parts[0])+len(s.parts[1]))
+	for part, family := range s.row.places {
+		p := placed{part: part.told(), family: family}
+		pending += p.pending
+		retained += p.retained
+		for i, n := range p.outcomes() {
+			sum[i] += n
 		}
-		if p.part.hi != 0 && !p.part.open() {
+		if p.hi != 0 && !p.open() {
 			p.settle(o)
 		}
-		p.seenAt, p.seen = o.seconds(p.node, p.part.boot, p.part.seenLast)
-		if first, ok := o.seconds(p.node, p.part.boot, p.part.seenFirst); ok && (d.Seen == nil || first < *d.Seen) {
+		p.seenAt, p.seen = o.seconds(p.boot, p.seenLast)
+		if first, ok := o.seconds(p.boot, p.seenFirst); ok && (d.Seen == nil || first < *d.Seen) {
 			d.Seen = &first
 		}
+		s.places = append(s.places, p)
 	}
-	slices.SortFunc(s.parts, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(b.later(), a.later()), cmp.Compare(a.node.name, b.node.name), cmp.Compare(a.family, b.family))
+	slices.SortFunc(s.places, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(b.later(), a.later()), cmp.Compare(a.boot.node.name, b.boot.node.name), cmp.Compare(a.family, b.family))
 	})
-	outcomes.addTo(kind.Outcomes)
-	d.Pending = kind.Pending + kind.Retained
+	d.Pending = int(pending + retained)
 	d.Kinds = []report.Kind{}
-	if kind.Places > 0 {
+	if len(s.places) > 0 {
+		kind := report.Kind{Kind: kubeProxy, Places: len(s.places), Outcomes: map[ledger.Outcome]int{}, Pending: int(pending), Retained: int(retained)}
+		sum.addTo(kind.Outcomes)
 		d.Kinds = append(d.Kinds, kind)
 	}
 }
 
 // settle works out when the place let go.
 func (p *placed) settle(o origin) {
-	lo := p.part.lo
-	if p.part.unbounded {
+	lo := p.lo
+	if p.unbounded {
 		lo = 0
-	} else if len(p.part.candidates) > 0 {
+	} else if len(p.candidates()) > 0 {
 		lo = p.sinceT0(o)
 	}
-	if p.lo, p.hi, p.err, p.landed = o.after(p.node, p.part.boot, lo, p.part.hi); p.landed {
-		p.unusable = p.err > unusable
-	} else {
-		p.unusable = true
-	}
+	p.from, p.to, p.err, p.known = o.after(p.boot, lo, p.hi)
+	p.unusable = !p.known || p.err > unusable
 }
 
 // sinceT0 is the lower bound of a landing that was learnt late: by one of the candidates, but not by one before T0.
 func (p *placed) sinceT0(o origin) int64 {
-	for _, c := range p.part.candidates {
-		if _, hi, _, ok := o.after(p.node, p.part.boot, nanos(c.Hi), nanos(c.Hi)); ok && hi > 0 {
+	for _, c := range p.candidates() {
+		if _, to, _, ok := o.after(p.boot, nanos(c.Hi), nanos(c.Hi)); ok && to > 0 {
 			return nanos(c.Lo)
 		}
 	}
-	return p.part.lo
+	return p.lo
 }
 
 func (p *placed) later() float64 {
 	switch {
-	case p.part.pending > 0:
+	case p.pending > 0:
 		return math.Inf(1)
-	case p.landed:
-		return p.hi
+	case p.known:
+		return p.to
 	}
 	return -1
 }
 
 // landing says it in the words of a report. first is when the change was first seen anywhere.
 func (p *placed) landing(first *float64) report.Landing {
-	l := report.Landing{Node: p.node.name, Kind: kubeProxy, Backend: p.part.backend, Family: p.family, Pending: int(p.part.pending), Unusable: p.unusable}
-	if p.landed {
-		l.Landed, l.ClockError = &report.Span{Lo: p.lo, Hi: p.hi}, p.err.Seconds()
+	l := report.Landing{Node: p.boot.node.name, Kind: kubeProxy, Backend: p.boot.backend, Family: p.family, Pending: int(p.pending), Unusable: p.unusable}
+	if p.rare != nil && p.rare.backend != "" {
+		l.Backend = p.rare.backend
+	}
+	if p.known {
+		l.Landed, l.ClockError = &report.Span{Lo: p.from, Hi: p.to}, p.err.Seconds()
 	}
 	if p.seen {
-		l.Seen = &p.seenAt
+		seen := p.seenAt
+		l.Seen = &seen
 	}
-	if p.landed && p.seen && first != nil {
+	if p.known && p.seen && first != nil {
 		api := *first
 		watch := max(p.seenAt-api, 0)
 		// The value is the upper end, with the clocks' error in it: it belongs to nobody's work.
-		l.Stages = &report.Stages{API: min(api, p.hi), Watch: min(watch, max(p.hi-api, 0)), Program: max(p.hi-api-watch, 0)}
+		l.Stages = &report.Stages{API: min(api, p.to), Watch: min(watch, max(p.to-api, 0)), Program: max(p.to-api-watch, 0)}
 	}
 	return l
 }
 
 // lastCall is [max lo, max hi] over the places whose clocks can be used, and who was last.
 func (s *sight) lastCall(d *report.Departure) {
-	landed := 0 // those that can be used: s.parts has the latest first
-	for _, p := range s.parts {
-		if p.landed && !p.unusable {
+	landed := 0 // those that can be used: s.places has the latest first
+	for _, p := range s.places {
+		if p.known && !p.unusable {
 			if d.LastCall == nil {
 				d.LastCall = &report.Span{}
 			}
-			d.LastCall.Lo, d.LastCall.Hi = max(d.LastCall.Lo, p.lo), max(d.LastCall.Hi, p.hi)
+			d.LastCall.Lo, d.LastCall.Hi = max(d.LastCall.Lo, p.from), max(d.LastCall.Hi, p.to)
 			landed++
 		}
 	}
 	if landed == 0 {
 		return
 	}
-	earlier := landed - int(math.Ceil(.99*float64(landed))) // this many are later than 99 %
+	later := landed - int(math.Ceil(.99*float64(landed))) // than 99 %
 	var last *placed
-	for i := range s.parts {
-		p := &s.parts[i]
-		if !p.landed || p.unusable {
+	for i := range s.places {
+		p := &s.places[i]
+		if !p.known || p.unusable {
 			continue
 		}
-		if earlier == 0 {
-			within := p.hi
+		if later == 0 {
+			within := p.to
 			d.Within99 = &within
 		}
-		earlier--
-		if p.hi >= d.LastCall.Lo {
+		later--
+		if p.to >= d.LastCall.Lo {
 			d.OneOf++
 			last = p
 		}
@@ -297,15 +302,15 @@ func (s *sight) lastCall(d *report.Departure) {
 // strip is the distribution over time.
 func (s *sight) strip() *report.Strip {
 	longest := 0.0
-	for _, p := range s.parts {
-		if p.landed {
-			longest = max(longest, p.hi)
+	for _, p := range s.places {
+		if p.known {
+			longest = max(longest, p.to)
 		}
 	}
 	x := &report.Strip{Width: max(longest, 1e-3) / stripCells, Counts: make([]int, stripCells)}
-	for _, p := range s.parts {
-		if p.landed {
-			i := int(math.Ceil(p.hi/x.Width)) - 1
+	for _, p := range s.places {
+		if p.known {
+			i := int(math.Ceil(p.to/x.Width)) - 1
 			x.Counts[min(max(i, 0), stripCells-1)]++
 		}
 	}

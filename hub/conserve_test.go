@@ -190,7 +190,7 @@ func TestAgentBeganAnew(t *testing.T) {
 		w.settle("b", ledger.IPv4, 19*ms, 20*ms, ledger.Landed, 2-open, false, ledger.Open{Pending: open})
 		// It dies. The next boot has another timeline, and finds two paths of a terminating endpoint gone at its baseline.
 		n := w.j.nodes["b"]
-		n.boot, w.seq["b"] = "boot-2", 0
+		n.boot, w.seq["b"] = n.bootOf("boot-2"), 0
 		w.compare(ms)
 		w.say("b", ledger.Event{Type: ledger.EventRemovals, At: w.at("b", 5*time.Second), Place: kubeProxy, Family: ledger.IPv4,
 			Departures: []ledger.Settled{{UID: "u", Open: ledger.Open{Pending: 2}}}})

@@ -110,17 +110,6 @@ func trimPod(o any) (any, error) {
 		Status: corev1.PodStatus{HostIP: p.Status.HostIP, Phase: p.Status.Phase}}, nil
 }
 
-// at finds a node, or makes it known.
-func (j *joiner) at(name string) *node {
-	n := j.nodes[name]
-	if n == nil {
-		n = &node{name: name}
-		n.agent.state, n.agent.why = report.AgentMissing, "no agent runs there"
-		j.nodes[name] = n
-	}
-	return n
-}
-
 func (h *Hub) nodeChanged(o *corev1.Node) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -170,19 +159,6 @@ func (h *Hub) agentGone(p *corev1.Pod) {
 	}
 	n.agent = agentState{state: report.AgentMissing, why: "no agent runs there"}
 	h.woken()
-}
-
-// over: nothing is left of the node.
-func (n *node) over() bool { return !n.expected && n.agent.ip == "" }
-
-// known reports whether a row knows the node.
-func (j *joiner) known(n *node) bool {
-	for _, r := range j.rows {
-		if _, in := r.since[n]; in {
-			return true
-		}
-	}
-	return false
 }
 
 func (h *Hub) woken() {

@@ -221,11 +221,7 @@ func (h *Hub) due(all bool) (rows []*row) {
 		slices.SortFunc(open, func(a, b *row) int { return a.stored.Compare(b.stored) })
 		open = open[:interim]
 	}
-	for name, n := range h.join.nodes {
-		if n.over() && !h.join.known(n) {
-			delete(h.join.nodes, name)
-		}
-	}
+	h.join.forget()
 	return append(rows, open...)
 }
 
@@ -247,12 +243,15 @@ func (h *Hub) include(b *store.Batch, r *row) {
 	}
 	b.Departures = append(b.Departures, d)
 	switch {
-	case s.complete && s.frozen == nil && r.complete: // else it began to leave for good meanwhile
+	case s.complete && s.frozen == nil && r.complete && r.frozen == nil: // else it began to leave for good meanwhile
 		b.Landings = append(b.Landings, samples(r.pod.UID, places))
-		h.metrics.departed(d)
-		r.freeze(d)
+		h.join.freeze(r, d)
 	case r.frozen == nil:
 		r.latest = &d
+	}
+	if r.frozen != nil && !r.counted {
+		r.counted = true
+		h.metrics.departed(d)
 	}
 }
 
@@ -260,7 +259,7 @@ func (h *Hub) include(b *store.Batch, r *row) {
 func (h *Hub) moved() (cs []store.Cursor) {
 	at := map[*node]uint64{}
 	for _, n := range h.join.nodes {
-		if n.boot != "" {
+		if n.boot != nil {
 			at[n] = n.next
 		}
 	}
@@ -268,14 +267,14 @@ func (h *Hub) moved() (cs []store.Cursor) {
 		if r.complete {
 			continue
 		}
-		for n, seq := range r.since {
-			if have, ok := at[n]; ok && seq < have {
+		for number, seq := range r.since {
+			if n := h.join.numbered[number]; seq != 0 && seq < at[n] {
 				at[n] = seq
 			}
 		}
 	}
 	for n, next := range at {
-		c := store.Cursor{Node: n.name, Boot: n.boot, Next: next}
+		c := store.Cursor{Node: n.name, Boot: n.boot.id, Next: next}
 		if h.cursors[n.name] != c {
 			h.cursors[n.name] = c
 			cs = append(cs, c)
@@ -287,8 +286,8 @@ func (h *Hub) moved() (cs []store.Cursor) {
 func samples(uid string, places []placed) store.Landings {
 	s := store.Landings{UID: uid}
 	for _, p := range places {
-		if p.landed && !p.unusable {
-			s.Places = append(s.Places, store.PlaceSample{Node: p.node.name, Kind: kubeProxy, Family: p.family, Seconds: p.hi})
+		if p.known && !p.unusable {
+			s.Places = append(s.Places, store.PlaceSample{Node: p.boot.node.name, Kind: kubeProxy, Family: p.family, Seconds: p.to})
 		}
 	}
 	return s

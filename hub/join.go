@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -14,9 +13,11 @@ import (
 // joiner puts together what the agents say about each departure. It reads no clock, starts nothing and does no I/O:
 // lines go in, rows come out. Whoever uses it holds the hub's lock.
 type joiner struct {
-	nodes map[string]*node
-	rows  map[string]*row // by pod UID, until nothing more can come
-	begun time.Time       // of this hub
+	nodes    map[string]*node
+	numbered []*node         // by their numbers; nil: the number is free
+	rows     map[string]*row // by pod UID, until nothing more can come
+	held     int             // parts of all rows
+	begun    time.Time       // of this hub
 	// done are pods whose rows the hub before us has stored as complete: what is read of them again is only a part.
 	done map[string]bool
 	// unknown counts lines about pods that no departure was announced for.
@@ -37,87 +38,6 @@ const (
 	maxLead = time.Minute
 )
 
-// node is a node of the cluster with what its agent says of itself.
-type node struct {
-	name     string
-	uid      string // of the Node object
-	ready    bool   // the Node's condition
-	expected bool   // it is in the Node list
-	taints   []string
-
-	agent    agentState
-	clocks   atomic.Pointer[[]*estimate] // of the newest boots, oldest first; neither the list nor what is in it ever changes
-	next     uint64                      // sequence number of the next line, in boot
-	boot     string
-	applied  uint64 // newest slice resource version its watcher applied
-	backend  string
-	families []ledger.Family // measured
-	witness  bool            // it listens to connection tracking while pods leave
-	version  string
-	notReady string
-	lost     uint64
-	heard    time.Time
-	followed bool      // its newest lines were read once
-	failed   bool      // it was asked, and did not answer as it should
-	newest   time.Time // moment of the newest line
-}
-
-type agentState struct {
-	state report.AgentState
-	why   string
-	pod   string
-	ip    string
-}
-
-// clock is the estimate for a boot, nil if there is none yet. It needs no lock.
-func (n *node) clock(boot string) *estimate {
-	for _, e := range n.estimates() {
-		if e.boot == boot {
-			return e
-		}
-	}
-	return nil
-}
-
-func (n *node) estimates() []*estimate {
-	if es := n.clocks.Load(); es != nil {
-		return *es
-	}
-	return nil
-}
-
-// keptBoots is for how many boots of an agent there is an estimate.
-const keptBoots = 3
-
-// sampled takes in what the agent's clock said.
-func (n *node) sampled(c Clock, sent, received time.Time) {
-	es := slices.Clone(n.estimates())
-	i := slices.IndexFunc(es, func(e *estimate) bool { return e.boot == c.Boot })
-	if i < 0 {
-		es = append(es[max(0, len(es)-keptBoots+1):], nil)
-		i = len(es) - 1
-	}
-	es[i] = es[i].add(c, sent, received)
-	n.clocks.Store(&es)
-}
-
-func (n *node) measured() bool { return len(n.families) > 0 }
-
-// moment is one that an agent told: on its timeline.
-type moment struct {
-	node *node
-	boot string
-	at   time.Time
-}
-
-// ours is the moment in our time. Without a clock sample yet its error is unknown. It needs no lock.
-func (m moment) ours() (at time.Time, err time.Duration, ok bool) {
-	if m.node == nil || m.at.IsZero() {
-		return time.Time{}, 0, false
-	}
-	return m.node.clock(m.boot).ours(m.at)
-}
-
 // row is a departure as it is being joined.
 type row struct {
 	pod        ledger.Pod
@@ -135,13 +55,14 @@ type row struct {
 	source ledger.T0Source
 	fixed  time.Time // T0 read off the API server's clock, if source says so
 
-	version  uint64 // resource version by which every agent must have passed
-	parts    map[partKey]*part
+	version  uint64            // resource version by which every agent must have passed
+	parts    [2][]part         // by family and by the nodes' numbers
+	since    []uint64          // first line of each node about it, by its number; 0: none
 	open     int               // parts with something open
 	stored   time.Time         // ours
 	latest   *report.Departure // as it was built last, at that time
-	since    map[*node]uint64  // first line of each node about it
 	kept     bool
+	crowded  bool      // there was no room to wait for all places
 	born     time.Time // ours, of the first line
 	complete bool
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
@@ -151,44 +72,13 @@ type row struct {
 	expected int
 	dirty    bool // what is stored, or being stored, is not what is known
 	storing  bool
+	counted  bool // in the metrics
 	episode  int64
 	routed   bool // some place routed to it; of a frozen row
 	own      bool // the pod's own node has told of it
 
 	witness     *witnessed // nil before any line
 	unwitnessed int        // expected nodes that do not witness; -1 if none does
-}
-
-type partKey struct {
-	node   *node
-	family ledger.Family
-}
-
-// part is one place's share. Moments are the agent's, in nanoseconds since 1970, 0 if unknown: there may be hundreds of rows
-// with 5,000 parts each.
-type part struct {
-	boot, backend       string
-	lo, hi              int64 // the latest of both, over the removals
-	seenFirst, seenLast int64
-	candidates          []ledger.Interval
-	was                 *part // of the boot before, if nothing was open when that ended
-	outcomes            outcomes
-	pending, retained   uint32
-	unbounded           bool // a landing without a lower bound
-	fresh               bool // something landed of which this boot saw the beginning
-}
-
-func (p *part) open() bool { return p.pending+p.retained > 0 }
-
-// outcomes counts removals by outcome, in the order of ledger.Outcomes.
-type outcomes [7]uint32
-
-func (o outcomes) addTo(m map[ledger.Outcome]int) {
-	for i, n := range o {
-		if n > 0 {
-			m[ledger.Outcomes[i]] += int(n)
-		}
-	}
 }
 
 // leaves: the pod ends; it is not only taken out of Services.
@@ -204,7 +94,7 @@ func (j *joiner) take(n *node, e *ledger.Event, now time.Time) {
 	switch e.Type {
 	case ledger.EventDeparture:
 		if e.Pod != nil && e.Pod.UID != "" {
-			j.departure(n, e, now)
+			j.departure(n, e, e.Leaving(), now)
 		}
 	case ledger.EventFarewell:
 		if e.Pod != nil {
@@ -212,7 +102,7 @@ func (j *joiner) take(n *node, e *ledger.Event, now time.Time) {
 		}
 	case ledger.EventRemovals:
 		for i := range e.Departures {
-			j.settled(n, e, &e.Departures[i])
+			j.settled(n, e, &e.Departures[i], now)
 		}
 	case ledger.EventWitness:
 		if e.Witness != nil {
@@ -223,12 +113,13 @@ func (j *joiner) take(n *node, e *ledger.Event, now time.Time) {
 	}
 }
 
-func (j *joiner) departure(n *node, e *ledger.Event, now time.Time) {
-	r := j.rows[e.Pod.UID]
-	if r != nil && r.frozen != nil && !leaves(r.reason) && (leaves(e.Reason) || now.Sub(r.finished) > time.Second) {
+// departure takes in that a pod leaves.
+func (j *joiner) departure(n *node, e *ledger.Event, l ledger.Leaving, now time.Time) {
+	r := j.rows[l.Pod.UID]
+	if r != nil && r.frozen != nil && !leaves(r.reason) && (leaves(l.Reason) || now.Sub(r.finished) > time.Second) {
 		r = nil // it was taken out of Services before; now it leaves, or came back and goes again
 	}
-	if r == nil && j.done[e.Pod.UID] {
+	if r == nil && j.done[l.Pod.UID] {
 		return
 	}
 	if r == nil {
@@ -236,39 +127,36 @@ func (j *joiner) departure(n *node, e *ledger.Event, now time.Time) {
 			j.unknown++
 			return
 		}
-		r = &row{pod: *e.Pod, reason: e.Reason, born: now, parts: map[partKey]*part{}, since: map[*node]uint64{}, ports: map[uint16]bool{}}
-		j.rows[e.Pod.UID] = r
+		r = &row{pod: l.Pod, reason: l.Reason, born: now, ports: map[uint16]bool{}}
+		j.rows[l.Pod.UID] = r
 	}
 	j.first(r, n, e.Seq)
 	r.dirty = true
-	upgrade := leaves(e.Reason) && !leaves(r.reason)
-	own := e.T0Source == ledger.FromPod || len(e.Containers) > 0
+	upgrade := leaves(l.Reason) && !leaves(r.reason)
+	own := l.T0Source == ledger.FromPod || len(l.Containers) > 0
 	if upgrade {
 		r.t0, r.source, r.fixed, r.complete = moment{}, "", time.Time{}, false
 	}
-	if upgrade || own && leaves(e.Reason) || r.reason == ledger.Vanished {
-		r.reason = e.Reason
+	if upgrade || own && leaves(l.Reason) || r.reason == ledger.Vanished {
+		r.reason = l.Reason
 	}
 	if own {
-		r.pod = *e.Pod
-		r.own, r.workload, r.revision, r.containers = true, e.Workload, e.Revision, e.Containers
+		r.pod = l.Pod
+		r.own, r.workload, r.revision, r.containers = true, l.Workload, l.Revision, l.Containers
 	}
-	if e.Grace != nil && r.grace == nil {
-		r.grace = e.Grace
+	if l.Grace != nil && r.grace == nil {
+		r.grace = l.Grace
 	}
-	if v := version(e.ResourceVersion); v > r.version {
-		r.version = v
-	}
-	if upgrade || leaves(e.Reason) == leaves(r.reason) {
-		r.earlier(n, e)
+	r.version = max(r.version, version(e.ResourceVersion))
+	if upgrade || leaves(l.Reason) == leaves(r.reason) {
+		r.earlier(moment{n.boot, l.T0}, l.T0Source)
 	}
 }
 
 // earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none,
 // and the earlier of two.
-func (r *row) earlier(n *node, e *ledger.Event) {
-	m := moment{n, e.Boot, e.T0}
-	switch e.T0Source {
+func (r *row) earlier(m moment, source ledger.T0Source) {
+	switch source {
 	case ledger.FromPod, ledger.FromSlice:
 		if !r.t0.at.IsZero() {
 			was, _, ok1 := r.t0.ours()
@@ -280,16 +168,24 @@ func (r *row) earlier(n *node, e *ledger.Event) {
 				return
 			}
 		}
-		r.t0, r.source = m, e.T0Source
+		r.t0, r.source = m, source
 	case ledger.FromDeletion:
-		if r.t0.at.IsZero() && (r.fixed.IsZero() || e.T0.Before(r.fixed)) {
-			r.fixed, r.source = e.T0, e.T0Source
+		if r.t0.at.IsZero() && (r.fixed.IsZero() || m.at.Before(r.fixed)) {
+			r.fixed, r.source = m.at, source
 		}
 	default:
 		if r.source == "" {
 			r.source = ledger.T0Unknown
 		}
 	}
+}
+
+// began is when it began to leave, ours, or when we learnt of it.
+func (r *row) began() time.Time {
+	if o := r.origin(); o.known {
+		return o.at
+	}
+	return r.born
 }
 
 func (j *joiner) farewell(n *node, e *ledger.Event) {
@@ -300,14 +196,20 @@ func (j *joiner) farewell(n *node, e *ledger.Event) {
 	j.first(r, n, e.Seq)
 	r.dirty = true
 	if len(e.Exits) >= len(r.exits) {
-		r.exits, r.exitsFrom = e.Exits, moment{n, e.Boot, e.At}
+		r.exits, r.exitsFrom = e.Exits, moment{n.boot, e.At}
 	}
 	if e.Gone {
-		r.gone = moment{n, e.Boot, e.At}
+		r.gone = moment{n.boot, e.At}
 	}
 }
 
-func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled) {
+// settled takes in what a place says of its removals.
+func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.Time) {
+	if s.Leaving != nil {
+		l := *s.Leaving
+		l.Pod.UID = s.UID
+		j.departure(n, e, l, now)
+	}
 	r := j.rows[s.UID]
 	if r == nil {
 		if !j.done[s.UID] {
@@ -317,9 +219,7 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled) {
 	}
 	j.first(r, n, e.Seq)
 	r.dirty = true
-	if v := version(e.ResourceVersion); v > r.version {
-		r.version = v
-	}
+	r.version = max(r.version, version(e.ResourceVersion), version(s.ResourceVersion))
 	for _, p := range s.Ports {
 		r.ports[p] = true
 	}
@@ -327,67 +227,16 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled) {
 		j.unknown++ // it was complete: this opens or ends something that nobody expected any more
 		return
 	}
-	// Strings of the node, not of the line: parts outlive it.
-	k := partKey{n, ledger.IPv4}
-	if e.Family == ledger.IPv6 {
-		k.family = ledger.IPv6
-	}
-	p := r.parts[k]
-	if p != nil && p.boot != n.boot && p.open() {
-		r.open--
-	}
-	if p == nil || p.boot != n.boot {
-		// Another boot of the agent takes up what the last one left open, and says so by what it opens.
-		was := p
-		switch {
-		case was == nil:
-		case was.open():
-			was = nil
-		case was.was != nil && !was.fresh:
-			was = was.was // it only found gone what was gone
-		}
-		p = &part{boot: n.boot, was: was}
-		r.parts[k] = p
-	}
+	p := j.part(r, n, e.Family, now)
 	was := p.open()
-	p.pending, p.retained = uint32(s.Pending), uint32(s.Retained)
+	if p.boot != n.boot {
+		*p = p.begun(n.boot)
+	}
+	p.take(e, s)
 	if is := p.open(); is != was {
 		r.open += map[bool]int{true: 1, false: -1}[is]
 	}
-	if p.backend = n.backend; e.Backend != n.backend {
-		p.backend = e.Backend
-	}
-	if s.Retained > 0 {
-		r.kept = true
-	}
-	for o, c := range s.Outcomes {
-		if i := slices.Index(ledger.Outcomes, o); i >= 0 && c > 0 {
-			p.outcomes[i] += uint32(c)
-		}
-	}
-	if s.Outcomes[ledger.Landed] == 0 {
-		return
-	}
-	p.fresh = p.fresh || !s.Rearmed
-	if e.Lo.IsZero() && len(e.Candidates) == 0 {
-		p.unbounded = true
-	}
-	if hi := nanos(e.Hi); hi > p.hi {
-		p.hi, p.candidates = hi, e.Candidates
-	}
-	p.lo = max(p.lo, nanos(e.Lo))
-	if first := nanos(s.SeenFirst); first > 0 && (p.seenFirst == 0 || first < p.seenFirst) {
-		p.seenFirst = first
-	}
-	p.seenLast = max(p.seenLast, nanos(s.SeenLast))
-}
-
-// nanos is a moment in nanoseconds since 1970, 0 for the zero time.
-func nanos(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
+	r.kept = r.kept || s.Kept || s.Retained > 0
 }
 
 // first notes the first line of a node about a row: from there on it must be read again if we die before the row
@@ -396,8 +245,11 @@ func (j *joiner) first(r *row, n *node, seq uint64) {
 	if r.frozen != nil {
 		return // it is stored
 	}
-	if have, ok := r.since[n]; !ok || seq < have {
-		r.since[n] = seq
+	if n.number >= len(r.since) {
+		r.since = append(r.since, make([]uint64, len(j.numbered)-len(r.since))...)
+	}
+	if have := r.since[n.number]; have == 0 || seq < have {
+		r.since[n.number] = seq
 	}
 }
 
@@ -462,10 +314,6 @@ func (j *joiner) census(now time.Time) census {
 	return c
 }
 
-func (a agentState) following() bool {
-	return a.state == report.AgentFollowing || a.state == report.AgentCatchingUp
-}
-
 // judge decides whether a row is complete: every expected agent has passed its resource version with nothing open, or is
 // given up and named.
 func (j *joiner) judge(r *row, c census, now time.Time) {
@@ -499,21 +347,29 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	}
 	r.answered = max(len(c.fit)-behind-pending, 0)
 	// Slices follow the pod: before any place was told, silence means nothing.
-	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
+	quiet := !r.placed() && age < 30*time.Second && leaves(r.reason)
 	if waiting == 0 && pending == 0 && !quiet && age > time.Second {
-		r.complete, r.finished, r.dirty = true, now, true
-		r.giveUp()
+		r.finish(now)
 	}
+}
+
+// placed reports whether any place told something.
+func (r *row) placed() bool { return len(r.parts[0])+len(r.parts[1]) > 0 }
+
+// finish completes a row.
+func (r *row) finish(now time.Time) {
+	r.complete, r.finished, r.dirty = true, now, true
+	r.giveUp()
 }
 
 // pendingAt counts the places where something is open whose agents are followed, and those whose agents may come back.
 func (r *row) pendingAt(now time.Time) (pending, returning int) {
-	for k, p := range r.parts {
-		switch {
-		case !p.open(), !k.node.expected, !k.node.ready:
-		case k.node.agent.following():
+	for p := range r.places {
+		switch n := p.boot.node; {
+		case !p.open(), !n.expected, !n.ready:
+		case n.agent.following():
 			pending++
-		case now.Sub(k.node.heard) < replaced:
+		case now.Sub(n.heard) < replaced:
 			returning++
 		}
 	}
@@ -522,16 +378,12 @@ func (r *row) pendingAt(now time.Time) (pending, returning int) {
 
 // giveUp ends what is still open when nobody is waited for any more, so that every removal has an outcome.
 func (r *row) giveUp() {
-	for k, p := range r.parts {
-		n := p.pending + p.retained
-		if n == 0 {
-			continue
-		}
+	for p := range r.places {
 		o := ledger.Gap
-		if !k.node.expected || !k.node.ready {
+		if n := p.boot.node; !n.expected || !n.ready {
 			o = ledger.Excluded // the place itself ended
 		}
-		p.outcomes[slices.Index(ledger.Outcomes, o)] += n
+		p.count(o, p.pending+p.retained)
 		p.pending, p.retained = 0, 0
 	}
 	r.open = 0

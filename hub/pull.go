@@ -201,7 +201,6 @@ func (r *reader) follow(ctx context.Context, s slots) error {
 	for first := true; ; first = false {
 		line, err := readLine(lines)
 		if err != nil {
-			r.hub.lines(r.node, events) //nolint:errcheck // the stream has ended
 			if outer.Err() == nil && ctx.Err() != nil {
 				return fmt.Errorf("silent for %v", silence)
 			}
@@ -219,10 +218,10 @@ func (r *reader) follow(ctx context.Context, s slots) error {
 			}
 			continue
 		}
-		// An agent ends what it has to say with a heartbeat. Up to there its lines are applied at once: 5,000 readers
-		// wait for the same lock, and one that has much to tell would wait for all of them before each line.
+		// What has arrived is applied at once: 5,000 readers wait for the same lock, and one that has much to tell would
+		// wait for all of them before each line.
 		events = append(events, e)
-		if e.Type != ledger.EventHeartbeat && len(events) < maxBatch {
+		if e.Type != ledger.EventHeartbeat && len(events) < maxBatch && lines.Buffered() > 0 {
 			continue
 		}
 		caught, err := r.hub.lines(r.node, events)
@@ -265,13 +264,12 @@ func (r *reader) since(boot string) uint64 {
 	h := r.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r.node.boot == "" {
-		if c, ok := h.resume[r.node.name]; ok {
-			r.node.boot, r.node.next = c.Boot, c.Next
-		}
+	n := r.node
+	if c, ok := h.resume[n.name]; ok && n.boot == nil {
+		n.boot, n.next = n.bootOf(c.Boot), c.Next
 	}
-	if boot != "" && boot != r.node.boot {
-		r.node.boot, r.node.next, r.node.applied = boot, 1, 0
+	if boot != "" && (n.boot == nil || boot != n.boot.id) {
+		n.boot, n.next, n.applied = n.bootOf(boot), 1, 0
 	}
 	return max(r.node.next, 1)
 }
@@ -291,6 +289,9 @@ func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
 	}
 	if len(e.Families) > 2 || slices.ContainsFunc(e.Families, func(f ledger.Family) bool { return f != ledger.IPv4 && f != ledger.IPv6 }) {
 		return false, nonsense{errors.New("IP families that there are not")}
+	}
+	if n.boot.backend == "" {
+		n.boot.backend = bound(e.Backend, 64)
 	}
 	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
 	n.witness = e.Witnessing
@@ -316,7 +317,7 @@ func (h *Hub) lines(n *node, events []ledger.Event) (caught bool, err error) {
 
 func (h *Hub) line(n *node, e *ledger.Event, now time.Time) (caught bool, err error) {
 	n.heard = now
-	if e.Boot != n.boot {
+	if e.Boot != n.boot.id {
 		return false, nonsense{errors.New("lines of two boots in one answer")}
 	}
 	switch e.Type {
@@ -354,7 +355,7 @@ var reasons = []ledger.Reason{ledger.Delete, ledger.Evict, ledger.Preempt, ledge
 // implausible says what is wrong with a line that decodes.
 func implausible(n *node, e *ledger.Event, now time.Time) string {
 	ahead := func(t time.Time) bool {
-		at, _, ok := moment{n, e.Boot, t}.ours()
+		at, _, ok := moment{n.boot, t}.ours()
 		return ok && at.Sub(now) > maxLead
 	}
 	switch {
@@ -362,7 +363,7 @@ func implausible(n *node, e *ledger.Event, now time.Time) string {
 		return "a moment to come"
 	case !e.Hi.IsZero() && e.Lo.After(e.Hi):
 		return "an interval that ends before it begins"
-	case len(e.Departures) > 10_000, len(e.Containers) > 100, len(e.Exits) > 100:
+	case len(e.Departures) > 10_000, len(e.Exits) > 100:
 		return "too much"
 	case e.Type == ledger.EventRemovals && e.Place != "kube-proxy":
 		return "a kind of place that this hub does not know"
@@ -372,15 +373,9 @@ func implausible(n *node, e *ledger.Event, now time.Time) string {
 	if e.Type == ledger.EventWitness {
 		return implausibleWitness(e, ahead)
 	}
-	if e.Type == ledger.EventDeparture && !slices.Contains(reasons, e.Reason) {
-		return "a reason that this hub does not know" // it becomes the value of a label
-	}
-	if e.Grace != nil && (*e.Grace < 0 || *e.Grace > 1e9) {
-		return "a grace period that is none"
-	}
-	for _, c := range e.Containers {
-		if len(c.Name) > 253 || c.PreStop.Seconds != nil && *c.PreStop.Seconds < 0 {
-			return "a container that is none"
+	if e.Type == ledger.EventDeparture && e.Pod != nil {
+		if why := improbable(e.Leaving()); why != "" {
+			return why
 		}
 	}
 	for _, x := range e.Exits {
@@ -392,6 +387,14 @@ func implausible(n *node, e *ledger.Event, now time.Time) string {
 		if ahead(d.SeenFirst) || ahead(d.SeenLast) {
 			return "a moment to come"
 		}
+		if d.Leaving != nil {
+			if why := improbable(*d.Leaving); why != "" {
+				return why
+			}
+			if d.Leaving.T0Source != ledger.FromDeletion && ahead(d.Leaving.T0) {
+				return "a moment to come"
+			}
+		}
 		if d.UID == "" || len(d.UID) > 512 || d.Pending < 0 || d.Retained < 0 || len(d.Ports) > 1000 {
 			return "a pod that is none"
 		}
@@ -401,8 +404,32 @@ func implausible(n *node, e *ledger.Event, now time.Time) string {
 			}
 		}
 	}
-	if p := e.Pod; p != nil && (len(p.UID) > 512 || len(p.Name) > 253 || len(p.Namespace) > 253 || len(p.Node) > 253 || len(e.Workload) > 512) {
+	if e.Pod != nil && tooLong(*e.Pod) {
 		return "a name that is too long"
+	}
+	return ""
+}
+
+func tooLong(p ledger.Pod) bool {
+	return len(p.UID) > 512 || len(p.Name) > 253 || len(p.Namespace) > 253 || len(p.Node) > 253
+}
+
+// improbable says what is wrong with an announced departure.
+func improbable(l ledger.Leaving) string {
+	switch {
+	case !slices.Contains(reasons, l.Reason):
+		return "a reason that this hub does not know" // it becomes the value of a label
+	case l.Grace != nil && (*l.Grace < 0 || *l.Grace > 1e9):
+		return "a grace period that is none"
+	case tooLong(l.Pod), len(l.Workload) > 512, len(l.Revision) > 512:
+		return "a name that is too long"
+	case len(l.Containers) > 100:
+		return "too much"
+	}
+	for _, c := range l.Containers {
+		if len(c.Name) > 253 || c.PreStop.Seconds != nil && *c.PreStop.Seconds < 0 {
+			return "a container that is none"
+		}
 	}
 	return ""
 }

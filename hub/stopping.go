@@ -18,7 +18,7 @@ func (r *row) stopping(o origin, d *report.Departure) {
 			if e.Name == c.Name {
 				code := e.Code
 				rc.ExitCode = &code
-				if s, ok := o.seconds(r.exitsFrom.node, r.exitsFrom.boot, nanos(e.Told)); ok {
+				if s, ok := o.seconds(r.exitsFrom.boot, nanos(e.Told)); ok {
 					rc.Finished = &s
 				}
 			}
@@ -155,7 +155,7 @@ func toldToStop(c report.Container, grace *int64) (*report.Span, string) {
 }
 
 // lateness compares the last call with when the pod was told to stop. What is not known is unknown.
-func (r *sight) lateness(d *report.Departure) {
+func (r *row) lateness(d *report.Departure) {
 	if d.Told == nil || !leaves(r.reason) {
 		return
 	}
@@ -170,7 +170,7 @@ func (r *sight) lateness(d *report.Departure) {
 		last = report.Span{Lo: d.Age, Hi: d.Age} // at least
 		known = true
 	}
-	none := r.complete && len(r.parts) == 0 && !r.routed
+	none := r.complete && !r.placed() && !r.routed
 	switch {
 	case none && whole:
 		d.Late = report.No // no place routed to it

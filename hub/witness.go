@@ -20,8 +20,7 @@ type witnessed struct {
 }
 
 type ownWitness struct {
-	node *node
-	boot string
+	boot *boot
 	ledger.Witness
 }
 
@@ -50,14 +49,14 @@ func (j *joiner) witness(n *node, e *ledger.Event) {
 	}
 	add := e.Witness
 	if add.Own && len(w.own) < maxOwn {
-		w.own = append(slices.Clone(w.own), ownWitness{n, e.Boot, *add})
+		w.own = append(slices.Clone(w.own), ownWitness{n.boot, *add})
 	} else {
 		w.others.New += add.DNAT.New
 		w.others.Reset += add.DNAT.Reset
 		w.others.Silent += add.DNAT.Silent
 	}
-	w.last = w.last.orLater(moment{n, e.Boot, add.Last})
-	w.lastRefused = w.lastRefused.orLater(moment{n, e.Boot, add.LastRefused})
+	w.last = w.last.orLater(moment{n.boot, add.Last})
+	w.lastRefused = w.lastRefused.orLater(moment{n.boot, add.LastRefused})
 	w.after += add.AfterLanding
 	w.reused += add.Reused
 	for _, m := range add.Incomplete {
@@ -120,7 +119,7 @@ func (r *row) toldToStop(o origin, d *report.Departure, c *report.Connections) {
 		if s == nil || d.Told == nil {
 			return 0, 0
 		}
-		start, err, ok := o.offset(moment{own.node, own.boot, s.Start})
+		start, err, ok := o.offset(moment{own.boot, s.Start})
 		if !ok {
 			return 0, total(s)
 		}
@@ -128,7 +127,7 @@ func (r *row) toldToStop(o origin, d *report.Departure, c *report.Connections) {
 		return s.After(at(d.Told.Lo-err), at(d.Told.Hi+err))
 	}
 	later := func(is *float64, own ownWitness, at time.Time) *float64 {
-		if s := o.since(moment{own.node, own.boot, at}); s != nil && (is == nil || *s > *is) {
+		if s := o.since(moment{own.boot, at}); s != nil && (is == nil || *s > *is) {
 			return s
 		}
 		return is
@@ -174,10 +173,10 @@ func total(s *ledger.Series) (n int) {
 
 // offset is a moment in seconds after T0, negative before it, and the error of that.
 func (o origin) offset(m moment) (seconds, err float64, ok bool) {
-	if !o.known || m.node == nil || m.at.IsZero() {
+	if !o.known || m.boot == nil || m.at.IsZero() {
 		return 0, 0, false
 	}
-	if m.node == o.node && m.boot == o.boot {
+	if m.boot == o.boot {
 		return m.at.Sub(o.moment.at).Seconds(), 0, true
 	}
 	at, e, ok := m.ours()

@@ -75,7 +75,7 @@ func TestConnections(t *testing.T) {
 					t.Fatalf("before any witness told: complete %v, %+v", d.Complete, d.Connections)
 				}
 				if frozen {
-					w.j.rows["u"].freeze(d)
+					w.j.freeze(w.j.rows["u"], d)
 				}
 
 				w.witness("b", 20*time.Second, ledger.Witness{DNAT: ledger.Flows{New: 10, Reset: 3, Silent: 4},
@@ -163,7 +163,7 @@ func TestImplausibleWitness(t *testing.T) {
 	w.compare(ms)
 	n := w.j.nodes["a"]
 	good := func() *ledger.Event {
-		return &ledger.Event{Type: ledger.EventWitness, Boot: n.boot, UID: "u", At: w.at("a", 0), Witness: &ledger.Witness{Own: true, Since: w.at("a", 0),
+		return &ledger.Event{Type: ledger.EventWitness, Boot: n.boot.id, UID: "u", At: w.at("a", 0), Witness: &ledger.Witness{Own: true, Since: w.at("a", 0),
 			Began: ledger.NewSeries(w.at("a", 0)), Drain: &ledger.Drain{Ended: ledger.NewSeries(w.at("a", 0))}, Incomplete: []ledger.Missed{ledger.MissedRate}}}
 	}
 	if why := implausible(n, good(), epoch); why != "" {

@@ -28,10 +28,17 @@ type Config struct {
 type Ledger struct {
 	cfg Config
 
-	mu   sync.Mutex
-	open map[Key]*entry
-	pods map[string]*Open // by UID, while the pod has open removals
-	seen map[Family]bool  // families that had a removal
+	mu     sync.Mutex
+	open   map[Key]*entry
+	shares map[share]*Open // while the pod has open removals there
+	seen   map[Family]bool // families that had a removal
+	untold untold
+}
+
+// share is what a pod has of this place: the removals of one family.
+type share struct {
+	uid    string
+	family Family
 }
 
 // entry is one open removal.
@@ -56,7 +63,8 @@ func New(cfg Config) *Ledger {
 	if cfg.MaxOpen == 0 {
 		cfg.MaxOpen = 50_000
 	}
-	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*Open{}, seen: map[Family]bool{}}
+	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, shares: map[share]*Open{}, seen: map[Family]bool{},
+		untold: untold{leaving: map[string]Leaving{}, opened: map[share]*opened{}}}
 	cfg.Metrics.watch(l)
 	return l
 }
@@ -70,7 +78,7 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 	for _, c := range changes {
 		switch {
 		case c.Departed != nil:
-			l.cfg.Events.departure(*c.Departed, c.At)
+			l.untold.leaving[c.Departed.Pod.UID] = c.Departed.leaving()
 		case c.Farewell != nil:
 			l.cfg.Events.farewell(*c.Farewell, c.At)
 		case c.Left != nil && !l.measured(c.Left.Path), c.Retained != nil && !l.measured(c.Retained.Path):
@@ -91,6 +99,12 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 				l.end(b, k, Excluded, c.At)
 				forget = append(forget, k)
 			}
+		}
+	}
+	for _, c := range changes {
+		if c.Departed != nil && !l.untold.names(b, c.Departed.Pod.UID) {
+			delete(l.untold.leaving, c.Departed.Pod.UID)
+			l.cfg.Events.departure(*c.Departed, c.At)
 		}
 	}
 	b.publish(l)
@@ -127,11 +141,11 @@ func (l *Ledger) left(b *batch, r Removal, c Change) bool {
 		e = &entry{}
 		l.open[r.Key] = e
 	} else {
-		l.tally(r.UID, e.state, -1)
+		l.tally(r.Key, e.state, -1)
 	}
 	e.Removal, e.state = r, pending
-	l.tally(r.UID, pending, +1)
-	b.opened(r.Key, c)
+	l.tally(r.Key, pending, +1)
+	l.untold.open(r.Key, c)
 	return true
 }
 
@@ -152,8 +166,8 @@ func (l *Ledger) retain(b *batch, r Removal, c Change) {
 		return
 	}
 	l.open[r.Key] = &entry{Removal: r, state: retained}
-	l.tally(r.UID, retained, +1)
-	b.opened(r.Key, c)
+	l.tally(r.Key, retained, +1)
+	l.untold.open(r.Key, c)
 }
 
 // end settles an open removal that no landing will settle any more.
@@ -228,11 +242,20 @@ func (l *Ledger) Expire(now time.Time) {
 		if e.state != pending || now.Sub(e.Seen) < l.cfg.Horizon {
 			continue
 		}
-		l.tally(k.UID, pending, -1)
+		l.tally(k, pending, -1)
 		e.state = expired
 		l.count(b, k, Expired, now)
 	}
 	b.publish(l)
+	l.tell()
+}
+
+// Tell writes what was opened and is not written yet. Before a reader is told which state of the API was applied, it must
+// know what that state opened.
+func (l *Ledger) Tell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell()
 }
 
 // Stop writes the last event: what this agent leaves open. An agent that starts again on this
@@ -240,6 +263,7 @@ func (l *Ledger) Expire(now time.Time) {
 func (l *Ledger) Stop(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.tell()
 	l.cfg.Events.stop(l.counts(), at)
 }
 
@@ -255,9 +279,10 @@ func (l *Ledger) Open() (pending, retained int) {
 }
 
 func (l *Ledger) counts() map[string]Open {
-	m := make(map[string]Open, len(l.pods))
-	for uid, c := range l.pods {
-		m[uid] = *c
+	m := make(map[string]Open, len(l.shares))
+	for s, c := range l.shares {
+		sum := m[s.uid]
+		m[s.uid] = Open{sum.Pending + c.Pending, sum.Retained + c.Retained}
 	}
 	return m
 }
@@ -285,16 +310,17 @@ func (l *Ledger) pendingByFamily(f Family) (n int, oldest time.Time, ever bool) 
 func (l *Ledger) close(e *entry) {
 	delete(l.open, e.Key)
 	if e.state != expired {
-		l.tally(e.UID, e.state, -1)
+		l.tally(e.Key, e.state, -1)
 	}
 }
 
-// tally keeps the count of what is open per pod.
-func (l *Ledger) tally(uid string, s state, n int) {
-	c := l.pods[uid]
+// tally keeps the count of what is open per pod and family.
+func (l *Ledger) tally(k Key, s state, n int) {
+	at := share{k.UID, k.Path.Family()}
+	c := l.shares[at]
 	if c == nil {
 		c = &Open{}
-		l.pods[uid] = c
+		l.shares[at] = c
 	}
 	switch s {
 	case pending:
@@ -303,7 +329,7 @@ func (l *Ledger) tally(uid string, s state, n int) {
 		c.Retained += n
 	}
 	if *c == (Open{}) {
-		delete(l.pods, uid)
+		delete(l.shares, at)
 	}
 }
 

@@ -76,6 +76,15 @@ func lines(t testing.TB, l *Ledger) (out []string) {
 				}
 			}
 			s += fmt.Sprintf(" pending=%d retained=%d", d.Pending, d.Retained)
+			if d.Kept {
+				s += " kept"
+			}
+			if d.Leaving != nil {
+				s += " leaves:" + string(d.Leaving.Reason)
+			}
+			if len(d.Ports) > 0 {
+				s += " opened"
+			}
 		}
 		if e.UID != "" {
 			s += " " + e.UID
@@ -100,16 +109,13 @@ func TestLedger(t *testing.T) {
 			l.Apply([]Change{departed, left(a1, 1), left(a2, 1)})
 			l.Land(seen(l, landing(a1, 10, 11), landing(a2, 10, 11)))
 		}, []string{
-			"departure a delete",
-			"removals a: pending=2 retained=0",
-			"removals (10,11] a: landed=2 pending=0 retained=0",
+			"removals (10,11] a: landed=2 pending=0 retained=0 leaves:delete opened",
 		}},
 		{"two paths land by two commits", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1), left(a2, 1)})
 			l.Land(seen(l, landing(a1, 10, 11), landing(a2, 20, 21)))
 		}, []string{
-			"removals a: pending=2 retained=0",
-			"removals (10,11] a: landed=1 pending=0 retained=0",
+			"removals (10,11] a: landed=1 pending=0 retained=0 opened",
 			"removals (20,21] a: landed=1 pending=0 retained=0",
 		}},
 		{"ready again before it landed", func(l *Ledger) {
@@ -120,22 +126,20 @@ func TestLedger(t *testing.T) {
 			}
 			l.Land([]Landing{landing(a1, 10, 11)}) // the probe was reading meanwhile
 		}, []string{
-			"removals a: pending=1 retained=0",
-			"removals a: restored=1 pending=0 retained=0",
+			"removals a: restored=1 pending=0 retained=0 opened",
 		}},
 		{"another pod took the address", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
 			l.Apply([]Change{{At: ms(5), Superseded: &a1}})
 		}, []string{
-			"removals a: pending=1 retained=0",
-			"removals a: superseded=1 pending=0 retained=0",
+			"removals a: superseded=1 pending=0 retained=0 opened",
 		}},
 		{"left and taken by another pod at once", func(l *Ledger) {
 			if watch, _ := l.Apply([]Change{left(a1, 1), {At: ms(1), Superseded: &a1}}); len(watch) != 0 {
 				t.Error("a settled removal must not be watched")
 			}
 		}, []string{
-			"removals a: superseded=1 pending=0 retained=0",
+			"removals a: superseded=1 pending=0 retained=0 opened",
 		}},
 		{"kept on purpose, then released", func(l *Ledger) {
 			l.Apply([]Change{departed, retain(a1, 1)})
@@ -146,17 +150,13 @@ func TestLedger(t *testing.T) {
 			}
 			l.Land(seen(l, landing(a1, 110, 111)))
 		}, []string{
-			"departure a delete",
-			"removals a: pending=0 retained=1",
-			"removals a: pending=1 retained=0",
-			"removals (110,111] a: landed=1 pending=0 retained=0",
+			"removals (110,111] a: landed=1 pending=0 retained=0 kept leaves:delete opened",
 		}},
 		{"never programmed", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
 			l.Land(seen(l, Landing{Key: a1, Interval: Interval{Hi: ms(2)}, Absent: true}))
 		}, []string{
-			"removals a: pending=1 retained=0",
-			"removals a: absent=1 pending=0 retained=0",
+			"removals a: absent=1 pending=0 retained=0 opened",
 		}},
 		{"expired, then landed after all", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
@@ -165,7 +165,7 @@ func TestLedger(t *testing.T) {
 			l.Expire(ms(5000))
 			l.Land(seen(l, landing(a1, 6000, 6001)))
 		}, []string{
-			"removals a: pending=1 retained=0",
+			"removals a: pending=1 retained=0 opened",
 			"removals a: expired=1 pending=0 retained=0",
 			"late (6000,6001] a",
 		}},
@@ -173,8 +173,7 @@ func TestLedger(t *testing.T) {
 			l.Apply([]Change{left(a1, 1), retain(b1, 1)})
 			l.Apply([]Change{{At: ms(9), Excluded: true}})
 		}, []string{
-			"removals a: pending=1 retained=0 b: pending=0 retained=1",
-			"removals a: excluded=1 pending=0 retained=0 b: excluded=1 pending=0 retained=0",
+			"removals a: excluded=1 pending=0 retained=0 opened b: excluded=1 pending=0 retained=0 kept opened",
 		}},
 		{"the record of commits broke", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1), retain(b1, 1)})
@@ -182,21 +181,48 @@ func TestLedger(t *testing.T) {
 				t.Errorf("forget %v, want the pending one", forget)
 			}
 		}, []string{
-			"removals a: pending=1 retained=0 b: pending=0 retained=1",
-			"removals a: gap=1 pending=0 retained=0",
+			"removals a: gap=1 pending=0 retained=0 opened",
+			"removals b: pending=0 retained=1 kept opened",
 		}},
 		{"stopped with work open", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
 			l.Stop(ms(9))
 		}, []string{
-			"removals a: pending=1 retained=0",
+			"removals a: pending=1 retained=0 opened",
 			"stop a: pending=1 retained=0",
 		}},
 		{"too many at once", func(l *Ledger) {
 			l.cfg.MaxOpen = 1
 			l.Apply([]Change{left(a1, 1), left(b1, 1)})
 		}, []string{
-			"removals a: pending=1 retained=0 b: gap=1 pending=0 retained=0",
+			"removals b: gap=1 pending=0 retained=0",
+			"removals a: pending=1 retained=0 opened",
+		}},
+		{"a departure that opens nothing here", func(l *Ledger) {
+			l.Apply([]Change{departed})
+		}, []string{
+			"departure a delete",
+		}},
+		{"announced once, by whatever line comes first", func(l *Ledger) {
+			l.Apply([]Change{departed, left(a1, 1)})
+			l.Tell()
+			l.Land(seen(l, landing(a1, 10, 11)))
+		}, []string{
+			"removals a: pending=1 retained=0 leaves:delete opened",
+			"removals (10,11] a: landed=1 pending=0 retained=0",
+		}},
+		{"each family has its own count", func(l *Ledger) {
+			six := a1
+			six.Path.Endpoint = netip.MustParseAddrPort("[fd00::1]:80")
+			l.cfg.Families = []Family{IPv4, IPv6}
+			l.Apply([]Change{departed, left(a1, 1), left(six, 1)})
+			l.Land(seen(l, landing(a1, 10, 11)))
+			l.Tell()
+			l.Land(seen(l, landing(six, 20, 21)))
+		}, []string{
+			"removals (10,11] a: landed=1 pending=0 retained=0 leaves:delete opened",
+			"removals a: pending=1 retained=0 opened",
+			"removals (20,21] a: landed=1 pending=0 retained=0",
 		}},
 		{"a family without a dataplane", func(l *Ledger) {
 			k := a1
@@ -209,9 +235,7 @@ func TestLedger(t *testing.T) {
 			l.Apply([]Change{{At: ms(5), Returned: &a1}, left(a1, 6)})
 			l.Land(old)
 		}, []string{
-			"removals a: pending=1 retained=0",
-			"removals a: restored=1 pending=1 retained=0",
-			"removals a: pending=1 retained=0",
+			"removals a: restored=1 pending=1 retained=0 opened",
 		}},
 		{"left again after it had expired", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
@@ -219,22 +243,20 @@ func TestLedger(t *testing.T) {
 			l.Apply([]Change{left(a1, 2000)})
 			l.Land(seen(l, landing(a1, 2001, 2002)))
 		}, []string{
-			"removals a: pending=1 retained=0",
-			"removals a: expired=1 pending=0 retained=0",
-			"removals a: pending=1 retained=0",
-			"removals (2001,2002] a: landed=1 pending=0 retained=0",
+			"removals a: expired=1 pending=0 retained=0 opened",
+			"removals (2001,2002] a: landed=1 pending=0 retained=0 opened",
 		}},
 		{"the same path twice", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1), left(a1, 1)})
 			l.Land(seen(l, landing(a1, 2, 3), landing(a1, 2, 3)))
 		}, []string{
-			"removals a: pending=1 retained=0",
-			"removals (2,3] a: landed=1 pending=0 retained=0",
+			"removals (2,3] a: landed=1 pending=0 retained=0 opened",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l, _ := newTest(t, Config{Horizon: time.Second})
 			tt.do(l)
+			l.Tell()
 			got := lines(t, l)
 			// Map order decides which pod of a line comes first.
 			if want := tt.want; normal(got) != normal(want) {
@@ -248,7 +270,7 @@ func normal(lines []string) string {
 	var out []string
 	for _, l := range lines {
 		if strings.Contains(l, "b: excluded=1") && strings.Contains(l, "a: excluded=1") {
-			l = "removals both excluded"
+			l = fmt.Sprintf("removals both excluded %d", len(l))
 		}
 		out = append(out, l)
 	}

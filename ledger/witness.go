@@ -137,8 +137,15 @@ func (s *Series) After(lo, hi time.Time) (least, most int) {
 	return least, most
 }
 
-// Witnessed writes what the witness of a departure has summed up.
-func (l *Ledger) Witnessed(uid string, w Witness) { l.cfg.Events.witness(uid, w) }
+// Witnessed writes what the witness of a departure has summed up, after the line that announces the pod.
+func (l *Ledger) Witnessed(uid string, w Witness) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, untold := l.untold.leaving[uid]; untold {
+		l.tell()
+	}
+	l.cfg.Events.witness(uid, w)
+}
 
 func (r *Ring) witness(uid string, w Witness) {
 	r.append(Event{Type: EventWitness, At: w.Until, UID: uid, Witness: w.clone()})

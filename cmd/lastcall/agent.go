@@ -254,25 +254,28 @@ type identity struct {
 
 	mu       sync.Mutex
 	watch    *watcher.Watcher // nil before it runs
+	books    *ledger.Ledger   // likewise
 	backend  string
 	families []ledger.Family // measured
 }
 
-func (i *identity) watched(w *watcher.Watcher) {
+func (i *identity) watched(w *watcher.Watcher, books *ledger.Ledger) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.watch = w
+	i.watch, i.books = w, books
 }
 
-// applied is the newest slice resourceVersion that the watcher applied.
+// applied is the newest slice resourceVersion that the watcher applied, and whose removals are told.
 func (i *identity) applied() string {
 	i.mu.Lock()
-	w := i.watch
+	w, books := i.watch, i.books
 	i.mu.Unlock()
 	if w == nil {
 		return ""
 	}
-	return w.ResourceVersion()
+	version := w.ResourceVersion()
+	books.Tell()
+	return version
 }
 
 func (i *identity) found(backend string, measured []ledger.Family) {
@@ -343,7 +346,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	}
 	s.ready.check("kubernetes API", watch.Ready)
 	s.ready.check("kernel", probe.Ready)
-	is.watched(watch)
+	is.watched(watch, books)
 	is.found(found.Backend, found.Families)
 	s.events.Started(time.Now(), ledger.Start{Node: f.node, Version: buildVersion(), Place: place, Backend: found.Backend, Families: found.Families})
 
