@@ -3,7 +3,10 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,4 +82,35 @@ func (s *flowSocket) receive() ([]byte, error) {
 			return s.buf[:n], nil
 		}
 	}
+}
+
+// tracking reports whether the kernel tells of every connection, also of one that began while nobody listened. Silence
+// of a kernel that tells nothing would look like peace.
+func tracking() (older bool, err error) {
+	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_events")
+	if err != nil {
+		return false, fmt.Errorf("is connection tracking loaded? %w", err)
+	}
+	switch strings.TrimSpace(string(b)) {
+	case "0":
+		return false, errors.New("the kernel tells nobody of connections: net.netfilter.nf_conntrack_events is 0, set it to 2")
+	case "1":
+		return true, nil
+	}
+	return false, nil
+}
+
+// ownAddresses are those of this node. Unknown ones make the kubelet's probes count as connections.
+func ownAddresses() map[netip.Addr]bool {
+	m := map[netip.Addr]bool{}
+	as, err := net.InterfaceAddrs()
+	if err != nil {
+		return m
+	}
+	for _, a := range as {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			m[p.Addr().Unmap()] = true
+		}
+	}
+	return m
 }
