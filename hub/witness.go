@@ -48,7 +48,7 @@ func (j *joiner) witness(n *node, e *ledger.Event) {
 		w = *r.witness
 	}
 	add := e.Witness
-	if add.Own && len(w.own) < maxOwn {
+	if add.Own && n.name == r.pod.Node && len(w.own) < maxOwn {
 		w.own = append(slices.Clone(w.own), ownWitness{n.boot, *add})
 	} else {
 		w.others.New += add.DNAT.New
@@ -215,7 +215,7 @@ func implausibleWitness(e *ledger.Event, ahead func(time.Time) bool) string {
 		if s == nil {
 			continue
 		}
-		if len(s.Counts) > 1000 || !(s.Width > 0 && s.Width < 1e6) || ahead(s.Start) || slices.ContainsFunc(s.Counts, func(n int) bool { return n < 0 || n > 1e9 }) {
+		if len(s.Counts) > ledger.SeriesCells || !(s.Width > 0 && s.Width < 1e6) || ahead(s.Start) || slices.ContainsFunc(s.Counts, func(n int) bool { return n < 0 || n > 1e9 }) {
 			return "a series that is none"
 		}
 	}

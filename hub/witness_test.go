@@ -193,4 +193,11 @@ func TestImplausibleWitness(t *testing.T) {
 	if own := len(w.j.rows["u"].witness.own); own != maxOwn {
 		t.Errorf("a row holds %d windows of one node, want %d", own, maxOwn)
 	}
+	w = newWorld(t, "a", "b")
+	w.compare(ms)
+	w.deleted("a", 0, 30)
+	w.say("b", *good())
+	if own := len(w.j.rows["u"].witness.own); own != 0 {
+		t.Error("another node tells as if it were the pod's own")
+	}
 }

@@ -82,9 +82,9 @@ const (
 	ReusedEntry   AfterLanding = "reused"
 )
 
-// seriesCells bounds a Series: 128 cells of 125 ms are 16 s.
+// SeriesCells bounds the cells of a Series: 128 cells of 125 ms are 16 s.
 const (
-	seriesCells = 128
+	SeriesCells = 128
 	seriesWidth = 125 * time.Millisecond
 )
 
@@ -101,7 +101,7 @@ func NewSeries(start time.Time) *Series { return &Series{Start: start, Width: se
 // Add counts a moment. One before the start counts as at the start.
 func (s *Series) Add(at time.Time) {
 	since := max(at.Sub(s.Start).Seconds(), 0)
-	for since >= s.Width*seriesCells {
+	for since >= s.Width*SeriesCells {
 		half := (len(s.Counts) + 1) / 2
 		for i := range half {
 			n := s.Counts[2*i]

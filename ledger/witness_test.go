@@ -21,7 +21,7 @@ func TestSeriesBounds(t *testing.T) {
 			at = append(at, start.Add(time.Duration(r.Int64N(int64(span)))))
 			s.Add(at[len(at)-1])
 		}
-		if len(s.Counts) > seriesCells {
+		if len(s.Counts) > SeriesCells {
 			t.Errorf("%v: %d cells", span, len(s.Counts))
 		}
 		for range 200 {
