@@ -78,9 +78,12 @@ func graceOf(prestop *int64, p Present, d Drain) (g Grace) {
 	case p.Grace == nil:
 		return g
 	case p.PreStop != nil:
-		g.Drain, g.Margin = *p.Grace-*p.PreStop, 0
+		g.Drain = *p.Grace - *p.PreStop
 	default:
-		g.Drain, g.Margin = *p.Grace, 0
+		g.Drain = *p.Grace
+	}
+	if !g.DrainObserved && g.Drain > 0 {
+		g.Margin = 0 // it may have one already
 	}
 	if p.Grace != nil {
 		now = *p.Grace

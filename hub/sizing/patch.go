@@ -1,6 +1,7 @@
 package sizing
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -197,5 +198,10 @@ func (p *Patch) merge() {
 			pod.Containers = append(pod.Containers, c)
 		}
 	}
-	p.Merge, _ = json.Marshal(o) // strings and numbers: it cannot fail
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)  // people read "sleep 12 && ..."
+	if e.Encode(o) == nil { // strings and numbers: it cannot fail
+		p.Merge = bytes.TrimSpace(b.Bytes())
+	}
 }

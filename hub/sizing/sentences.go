@@ -48,11 +48,11 @@ func (c Code) Words() string {
 	case NothingLeft:
 		return "unknown: no pod has left"
 	case TooLate:
-		return "preStop cannot help: learnt too late"
+		return "sleeping cannot help: learnt too late"
 	case Kept:
-		return "preStop cannot help: no other endpoint"
+		return "sleeping cannot help: no other endpoint"
 	case StuckPlace:
-		return "preStop cannot help: a place is stuck"
+		return "sleeping cannot help: a place is stuck"
 	case HookFails:
 		return "the preStop hook fails"
 	case LeavesFirst:
@@ -166,7 +166,7 @@ func (v Verdict) ToDo() string {
 	case TooShort:
 		switch {
 		case v.Place != nil:
-			return fmt.Sprintf("Until %s lets go sooner, sleep %s; find out why it is slow.", name(v.Place.Node), secs(*v.Needs))
+			return fmt.Sprintf("Until %s lets go sooner, sleep %s; see `kubectl lastcall explain node/%s`.", name(v.Place.Node), secs(*v.Needs), name(v.Place.Node))
 		case v.Needs == nil:
 			return fmt.Sprintf("Until there is a number, sleep %s or more; `kubectl lastcall measure` has one in 90 s.", secs(wholeSeconds(v.Longest)))
 		}
@@ -201,7 +201,7 @@ func (v Verdict) ToDo() string {
 		if v.Needs == nil {
 			return "Make terminationGracePeriodSeconds longer than preStop and the time to drain."
 		}
-		return fmt.Sprintf("Set terminationGracePeriodSeconds to %d.", *v.Needs)
+		return fmt.Sprintf("Set terminationGracePeriodSeconds to %d or more, or sleep less in preStop.", *v.Needs)
 	case CutsAtStop:
 		return "Let the server finish what is open: many need another signal than SIGTERM for that (STOPSIGNAL in the image)."
 	case DrainsTooLong:
@@ -238,7 +238,7 @@ func (r Recommendation) Argument() (ls []Line) {
 		if d.Episodes < repeated {
 			s += ", which may have been an accident"
 		}
-		add("DRIVER", s)
+		add("DRIVER", s+fmt.Sprintf("; see `kubectl lastcall explain node/%s`", name(d.Node)))
 	}
 	if r.Episodes.Stuck > 0 {
 		add("STUCK", fmt.Sprintf("%d of %s had a stuck place: sleeping cannot fix that, and it is not in the number", r.Episodes.Stuck, report.Plural(r.Episodes.Used, "episode")))
@@ -283,14 +283,17 @@ func (r Recommendation) basis() string {
 		s = fmt.Sprintf("none: the largest of n = %d is %s; the next exceeds it with a probability of at most 1/%d; a number takes %d",
 			c.N, report.Seconds(c.Largest), c.N+1, r.Needed)
 	default:
-		s = fmt.Sprintf("%s, n = %d: the next stays within %s with a probability of at least %g %% (number %d by length)",
-			basisWords(r.Basis), c.N, report.Seconds(c.Seconds), 100*r.Quantile, c.Rank)
+		s = fmt.Sprintf("%s, n = %d (%s): the next stays within %s with a probability of at least %g %% (rank %d of %d)",
+			basisWords(r.Basis), c.N, r.regimeWords(), report.Seconds(c.Seconds), 100*r.Quantile, c.Rank, c.N)
+		if r.Basis == BasisPool {
+			s += fmt.Sprintf("; of its own there are %d", c.Own)
+		}
 		if w := r.Largest; w != nil && *r.Seconds-r.Added > wholeSeconds(c.Seconds) {
 			s += fmt.Sprintf("; %s has been seen here, so no less", report.Seconds(w.Seconds))
 		}
 	}
 	if len(r.Classes) > 1 {
-		s += "; bursts of " + string(r.Class.Burst) + " decide"
+		s += "; of all bursts these decide"
 	}
 	if r.Episodes.Unknown > 0 {
 		s += fmt.Sprintf("; %d not known to the end", r.Episodes.Unknown)
@@ -307,6 +310,20 @@ func (r Recommendation) basis() string {
 		s += "; " + o
 	}
 	return s
+}
+
+// regimeWords is what of the regime is known: "nftables v1.36.3, 3 nodes, bursts of 2-9".
+func (r Recommendation) regimeWords() string {
+	g := r.Regime
+	parts := []string{strings.TrimSpace(report.Visible(g.Dataplane + " " + g.Version))}
+	if g.MinSync != nil {
+		parts = append(parts, "minSyncPeriod "+report.Seconds(*g.MinSync))
+	}
+	if g.Nodes > 0 {
+		parts = append(parts, report.Plural(g.Nodes, "node"))
+	}
+	parts = append(parts, "bursts of "+string(r.Class.Burst))
+	return strings.TrimPrefix(strings.Join(parts, ", "), ", ")
 }
 
 func basisWords(b Basis) string {
@@ -364,11 +381,11 @@ func (r Recommendation) costWords() string {
 	if c == nil || c.Longer == 0 {
 		return ""
 	}
-	longer, n := "longer", c.Longer
+	longer, n, does := "longer", c.Longer, "waits for that"
 	if n < 0 {
-		longer, n = "shorter", -n
+		longer, n, does = "less", -n, "too"
 	}
-	s := fmt.Sprintf("each pod takes %s %s to go; a node drain waits for that", secs(n), longer)
+	s := fmt.Sprintf("each pod takes %s %s to go; a node drain %s", secs(n), longer, does)
 	switch {
 	case c.RolloutWaits == report.No:
 		s += ", a rollout of a Deployment does not"
@@ -378,7 +395,7 @@ func (r Recommendation) costWords() string {
 		s += ", and so does a rollout, for one pod after another"
 	}
 	if c.MorePods > 0 {
-		s += fmt.Sprintf("; at most %s more terminating at once", report.Plural(c.MorePods, "pod"))
+		s += fmt.Sprintf("; at most %s terminating at once", report.Plural(c.MorePods, "more pod"))
 	}
 	return s
 }

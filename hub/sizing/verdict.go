@@ -56,7 +56,8 @@ type Verdict struct {
 // enough of n departures show a behaviour, and not an accident.
 func enough(k, n int) bool { return k >= repeated || k > 0 && k == n }
 
-// judge lists the verdicts: what makes every sleep useless, the answer if it is bad, how pods stop, the answer if it is not.
+// judge lists the verdicts: what makes every sleep useless, the answer if it is bad, how pods stop, the
+// answer if it is not, and places that are stuck now and then.
 func (r *Recommendation) judge() {
 	answer := r.answer()
 	var vs []Verdict
@@ -72,11 +73,11 @@ func (r *Recommendation) judge() {
 		vs = append(vs, answer)
 	}
 	vs = append(vs, r.stops()...)
-	if stuck != nil && !often {
-		vs = append(vs, *stuck)
-	}
 	if !bad {
 		vs = append(vs, answer)
+	}
+	if stuck != nil && !often {
+		vs = append(vs, *stuck)
 	}
 	r.Verdicts = vs
 }
