@@ -2,11 +2,7 @@ package sizing
 
 import (
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"testing"
-
-	"github.com/lastcall-k8s/lastcall/hub/report"
 )
 
 // TestWalk: each episode is held against what the ones before it had recommended.
@@ -57,66 +53,5 @@ func TestWalk(t *testing.T) {
 	pool := PoolOf(shop(times(30, 4)...).Episodes, Options{})
 	if got := result(Walk(shop(times(30, 4)...), pool, Options{})); got != "0 of 11 exceeded, 19 without, 0 outside, 0 unknown" {
 		t.Errorf("with a pool of the same: %s", got)
-	}
-}
-
-// TestWholeWay takes rows of pods that share a straggler all the way to the recommendation, with a kube-proxy that was set
-// to sync ten times as seldom within the window: numbers are from one regime, and hold as often as promised. Whoever
-// takes no notice of the change does not hold.
-func TestWholeWay(t *testing.T) {
-	const runs = 400
-	r := rand.New(rand.NewPCG(5, 6))
-	draw := func(i int, scale float64) Episode {
-		shared := r.NormFloat64()
-		var rows []report.Departure
-		for range 3 {
-			z := math.Sqrt(0.5) * (shared + r.NormFloat64())
-			rows = append(rows, row(scale*math.Exp(0.5+z)))
-		}
-		e := episode(i, rows...)
-		e.Regime.MinSync = &scale
-		return e
-	}
-	var none, held, asked, naive int
-	for range runs {
-		var in, blind Input
-		before := 20 + r.IntN(40)
-		for i := range before + r.IntN(40) {
-			scale := 1.0
-			if i >= before {
-				scale = 10
-			}
-			e := draw(i, scale)
-			in.Episodes = append(in.Episodes, e)
-			e.Regime.MinSync = nil
-			blind.Episodes = append(blind.Episodes, e)
-		}
-		in.Now = ptr(in.Episodes[0].Regime)
-		in.Now.MinSync = ptr(10.0)
-		next := draw(1000, 10)
-		worst := measure(next, Options{}.filled()).Seconds
-		if n := len(in.Episodes) - before; n < 19 {
-			none++
-			if rec := Recommend(in, Pool{}, Options{}); rec.Seconds != nil {
-				t.Fatalf("a number from %d episodes: %s", n, said(rec))
-			}
-			if rec := Recommend(blind, Pool{}, Options{}); worst > float64(*rec.Seconds) {
-				naive++
-			}
-			continue
-		}
-		asked++
-		if rec := Recommend(in, Pool{}, Options{}); worst <= float64(*rec.Seconds) {
-			held++
-		}
-	}
-	share := float64(held) / float64(asked)
-	se := math.Sqrt(0.05 * 0.95 / float64(asked))
-	t.Logf("held in %d of %d (%.1f +- %.1f %%); without the regime exceeded in %d of %d", held, asked, 100*share, 100*se, naive, none)
-	if share < 0.94 {
-		t.Errorf("held in %.1f +- %.1f %%", 100*share, 100*se)
-	}
-	if 10*naive < none {
-		t.Errorf("without the regime exceeded in only %d of %d, so this test could not fail", naive, none)
 	}
 }

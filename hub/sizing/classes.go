@@ -6,13 +6,13 @@ import "slices"
 //
 // Bursts differ by nature, so each has its own order statistic, and preStop has to last for whichever comes next: the largest
 // of them. A class with too few episodes is covered by a larger one that has enough, since a smaller burst is part of what
-// a larger one does; a larger one is covered by nothing.
+// a larger one does; a larger one is covered by nothing. Of a pool likewise: chained across workloads, its episodes are larger.
 func (r *Recommendation) classes(own, pooled []measured, trials bool, o Options) {
 	supported := -1
 	for i, b := range bursts {
 		c := Class{Burst: b, Basis: BasisNone}
-		mine, theirs := samples(own, b, Place{}, o), samples(pooled, b, Place{}, o)
-		c.Own, c.Pool = len(mine), len(theirs)
+		mine := samples(own, b, Place{}, o)
+		c.Own = len(mine)
 		if len(mine) == 0 {
 			continue // it never occurred here
 		}
@@ -23,9 +23,7 @@ func (r *Recommendation) classes(own, pooled []measured, trials bool, o Options)
 		case c.Enough:
 			c.Basis = BasisOwn
 		default:
-			if p := BoundOf(theirs, o.Quantile); p.Enough {
-				c.Basis, c.Bound = BasisPool, p
-			}
+			c.ofPool(pooled, o)
 		}
 		r.Classes = append(r.Classes, c)
 		if c.Enough {
@@ -42,6 +40,26 @@ func (r *Recommendation) classes(own, pooled []measured, trials bool, o Options)
 			r.Class = c
 		}
 	}
+}
+
+// ofPool takes the pool's episodes of the same class, or if they are too few those of all larger ones too.
+func (c *Class) ofPool(pooled []measured, o Options) {
+	for _, orLarger := range []bool{false, true} {
+		if p := BoundOf(poolSamples(pooled, c.Burst, orLarger, Place{}, o), o.Quantile); p.Enough {
+			c.Basis, c.Bound, c.OrLarger = BasisPool, p, orLarger
+			return
+		}
+	}
+}
+
+func poolSamples(pooled []measured, b Burst, orLarger bool, without Place, o Options) (out []Sample) {
+	for i := slices.Index(bursts, b); i < len(bursts); i++ {
+		out = append(out, samples(pooled, bursts[i], without, o)...)
+		if !orLarger {
+			break
+		}
+	}
+	return out
 }
 
 // samples of a class, as they would be without a place.
@@ -81,7 +99,7 @@ func (r *Recommendation) without(p Place, own, pooled []measured, o Options) int
 	for _, c := range r.Classes {
 		switch {
 		case c.Basis == BasisPool:
-			s = max(s, BoundOf(samples(pooled, c.Burst, p, o), o.Quantile).Seconds)
+			s = max(s, BoundOf(poolSamples(pooled, c.Burst, c.OrLarger, p, o), o.Quantile).Seconds)
 		case c.Enough:
 			s = max(s, BoundOf(samples(own, c.Burst, p, o), o.Quantile).Seconds)
 		}

@@ -82,6 +82,40 @@ func TestCensored(t *testing.T) {
 	}
 }
 
+// TestChange takes rows all the way to the recommendation, with a kube-proxy that was set to sync ten times as seldom within the
+// window: numbers are from one regime, there is none until it has enough episodes, and they hold. Whoever takes no
+// notice of the change has numbers that do not.
+func TestChange(t *testing.T) {
+	w := simulated.World{Tail: simulated.Lognormal, Correlation: 0.5, Pods: 3}
+	c := simulated.Change(w, random(200), runs/2)
+	t.Logf("%s; too few since in %d of %d; blind %s", mean(c.Coverage.Mean()), c.TooFew, c.Runs, mean(c.Blind.Mean()))
+	if c.Numbers > 0 || c.TooFew == 0 {
+		t.Errorf("%d numbers from too few episodes in %d runs", c.Numbers, c.TooFew)
+	}
+	if m := c.Coverage.Mean(); m.N < runs/6 || m.Value-m.Error < reach {
+		t.Errorf("%s of %d", mean(m), m.N)
+	}
+	if m := c.Blind.Mean(); m.Value+sigmas*m.Error > reach {
+		t.Errorf("without the regime %s, so this test could not fail", mean(m))
+	}
+}
+
+// TestPooled: numbers from a pool hold for a workload with few episodes of its own, if what overlaps is one sample.
+func TestPooled(t *testing.T) {
+	w := simulated.World{Tail: simulated.Lognormal, Correlation: 0.98, Pods: 1}
+	p := simulated.PoolStudy(w, random(300), runs)
+	t.Logf("%s of %d; each a sample of its own %s", mean(p.Coverage.Mean()), p.Coverage.N, mean(p.Apart.Mean()))
+	if p.TooFew == 0 || p.TooFew+p.Coverage.N != p.Runs {
+		t.Errorf("too few in %d, a number in %d of %d", p.TooFew, p.Coverage.N, p.Runs)
+	}
+	if m := p.Coverage.Mean(); m.Value-sigmas*m.Error < reach {
+		t.Error(mean(m))
+	}
+	if m := p.Apart.Mean(); m.Value+sigmas*m.Error > reach {
+		t.Errorf("each a sample of its own %s, so this test could not fail", mean(m))
+	}
+}
+
 func mean(m simulated.Mean) string {
 	return fmt.Sprintf("%.2f +- %.2f %%", 100*m.Value, 100*m.Error)
 }

@@ -62,8 +62,9 @@ type Class struct {
 	Burst Burst `json:"burst"`
 	Basis Basis `json:"basis"`
 	Bound       // of the basis
-	Own   int   `json:"own"`  // episodes of the workload
-	Pool  int   `json:"pool"` // of all workloads, chained
+	Own   int   `json:"own"` // episodes of the workload
+	// OrLarger: of the pool, episodes of larger classes were taken too.
+	OrLarger bool `json:"or_larger,omitempty"`
 }
 
 // Worst is an episode to look at.

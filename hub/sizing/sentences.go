@@ -322,7 +322,11 @@ func (r Recommendation) regimeWords() string {
 	if g.Nodes > 0 {
 		parts = append(parts, report.Plural(g.Nodes, "node"))
 	}
-	parts = append(parts, "bursts of "+string(r.Class.Burst))
+	burst := "bursts of " + string(r.Class.Burst)
+	if r.Class.OrLarger {
+		burst += " or more"
+	}
+	parts = append(parts, burst)
 	return strings.TrimPrefix(strings.Join(parts, ", "), ", ")
 }
 

@@ -36,26 +36,29 @@ func (w World) String() string {
 }
 
 // Episode draws the last calls of one episode's departures.
-func (w World) Episode(r *rand.Rand) []float64 {
-	calls := w.normal(r, nil)
+func (w World) Episode(r *rand.Rand) []float64 { return w.episode(r, r.NormFloat64()) }
+
+// Worst draws an episode's worst last call.
+func (w World) Worst(r *rand.Rand) float64 {
+	var room [200]float64
+	return w.seconds(slices.Max(w.normal(r, r.NormFloat64(), room[:0])))
+}
+
+func (w World) episode(r *rand.Rand, shared float64) []float64 {
+	calls := w.normal(r, shared, nil)
 	for i, z := range calls {
 		calls[i] = w.seconds(z)
 	}
 	return calls
 }
 
-// Worst draws an episode's worst last call.
-func (w World) Worst(r *rand.Rand) float64 {
-	var room [200]float64
-	return w.seconds(slices.Max(w.normal(r, room[:0])))
-}
-
-func (w World) normal(r *rand.Rand, zs []float64) []float64 {
+func (w World) normal(r *rand.Rand, shared float64, zs []float64) []float64 {
 	n := w.Pods
 	if n == 0 {
 		n = int(math.Round(10 * math.Pow(20, r.Float64())))
 	}
-	shared, own := math.Sqrt(w.Correlation)*r.NormFloat64(), math.Sqrt(1-w.Correlation)
+	shared *= math.Sqrt(w.Correlation)
+	own := math.Sqrt(1 - w.Correlation)
 	for range n {
 		zs = append(zs, shared+own*r.NormFloat64())
 	}
