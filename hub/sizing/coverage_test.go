@@ -64,9 +64,12 @@ func TestCensored(t *testing.T) {
 	l := w.LawOf(r, drawn)
 	for _, n := range []int{19, 40, 100} {
 		c := simulated.Run(w, l, r, n, runs, simulated.Censoring{Share: 0.05}, promised)
-		t.Logf("any, n = %d: %s, firm in %s", n, mean(c.Coverage), mean(c.FirmShare))
+		t.Logf("any, n = %d: %s, firm in %s, all that is shown %s", n, mean(c.Coverage), mean(c.FirmShare), mean(c.Shown))
 		if c.Coverage.Value-sigmas*c.Coverage.Error < reach {
 			t.Errorf("n = %d: %s", n, mean(c.Coverage))
+		}
+		if s := c.Shown; s.Value-sigmas*s.Error < reach {
+			t.Errorf("n = %d: with lower bounds %s", n, mean(s))
 		}
 		if c.FirmShare.Value < 0.3 || c.FirmShare.Value > 0.6 { // as many are unknown as the bound can bear
 			t.Errorf("n = %d: firm in %s", n, mean(c.FirmShare))

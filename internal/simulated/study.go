@@ -16,6 +16,8 @@ type Study struct {
 	Coverage  Mean   `json:"coverage"`      // of the bounds that are firm
 	FirmShare Mean   `json:"firm_share"`    // of the runs
 	Broken    Mean   `json:"broken_claims"` // firm and exceeded, of all
+	// Shown is the coverage of the number that is shown, in all runs: no less than the largest, and marked where it is a lower bound.
+	Shown Mean `json:"shown_coverage"`
 	// Naive is the coverage of a bound that takes departures for independent, and Dropped that of one that leaves out what is
 	// not known to the end.
 	Naive   Mean `json:"naive_coverage"`
@@ -45,7 +47,7 @@ const naiveRuns = 200
 // Run draws n episodes, bounds the next one, and asks the law how likely it stays within; as often as runs.
 func Run(w World, l Law, r *rand.Rand, n, runs int, c Censoring, q float64) Study {
 	s := Study{World: w.String(), Episodes: n, Censored: c.String(), Runs: runs}
-	var held, firm, broken, naive, dropped []float64
+	var held, firm, broken, shown, naive, dropped []float64
 	for i := range runs {
 		var samples, known, departures []sizing.Sample
 		for range n {
@@ -74,6 +76,7 @@ func Run(w World, l Law, r *rand.Rand, n, runs int, c Censoring, q float64) Stud
 			dropped = append(dropped, l.Within(b.Seconds))
 		}
 		b := sizing.BoundOf(samples, q)
+		shown = append(shown, l.Within(max(b.Seconds, b.Largest)))
 		if !b.Enough || !b.Firm {
 			firm, broken = append(firm, 0), append(broken, 0)
 			continue
@@ -82,7 +85,7 @@ func Run(w World, l Law, r *rand.Rand, n, runs int, c Censoring, q float64) Stud
 		held, firm, broken = append(held, within), append(firm, 1), append(broken, 1-within)
 	}
 	s.Coverage, s.FirmShare, s.Broken = Coverage(held, l), Coverage(firm, l), Coverage(broken, l)
-	s.Naive = Coverage(naive, l)
+	s.Naive, s.Shown = Coverage(naive, l), Coverage(shown, l)
 	if c.Share > 0 {
 		s.Dropped = Coverage(dropped, l)
 	}
