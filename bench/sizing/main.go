@@ -89,7 +89,7 @@ func run(runs, drawn int, seed uint64, out string, onlyRender bool) error {
 }
 
 func percent(m simulated.Mean) string {
-	return fmt.Sprintf("%.1f +- %.1f %%", 100*m.Value, 100*m.Error)
+	return fmt.Sprintf("%.2f +- %.2f %%", 100*m.Value, 100*m.Error)
 }
 
 // renderResults writes the newest result into RESULTS.md beside the results.

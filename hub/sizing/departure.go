@@ -94,6 +94,7 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 		return departed{}, OutNoT0
 	}
 	s.top, s.next = last(d, o, s.Seconds)
+	s.next = min(s.next, s.Seconds) // also of a row that contradicts itself
 	if pending > 0 && !overdue {
 		// It is at least as long as it has been pending. The age is that of now: nobody was last yet.
 		if age := min(d.Age, o.Stuck); age > s.Seconds {

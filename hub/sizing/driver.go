@@ -28,9 +28,9 @@ func (r *Recommendation) driver(own, pooled []measured, o Options) {
 	if r.Seconds == nil {
 		return
 	}
-	decide := slices.Clone(own)
+	decide, of := slices.Clone(own), own
 	if r.Basis == BasisPool {
-		decide = append(decide, pooled...)
+		decide, of = append(decide, pooled...), pooled // which has its own too
 	}
 	slices.SortStableFunc(decide, func(a, b measured) int { return cmp.Compare(b.Seconds, a.Seconds) })
 	number := *r.Seconds - r.Added
@@ -47,8 +47,8 @@ func (r *Recommendation) driver(own, pooled []measured, o Options) {
 		if !muchSmaller(n, number) || r.Driver != nil && n >= r.Driver.Seconds {
 			continue
 		}
-		r.Driver = &Driver{Place: m.top, Seconds: n, Of: len(decide)}
-		for _, e := range decide {
+		r.Driver = &Driver{Place: m.top, Seconds: n, Of: len(of)}
+		for _, e := range of {
 			if e.top == m.top && wholeSeconds(e.Seconds) > n {
 				r.Driver.Episodes++
 			}

@@ -13,9 +13,10 @@ type measured struct {
 	stuck        bool
 	stuckAt      []Place
 	coarse       bool
-	top          Place   // who was last in its worst departure
-	next         float64 // what the episode would be without top
-	entered      int     // departures; 0: it is no sample
+	top          Place     // who was last in its worst departure
+	next         float64   // what the episode would be without top
+	lows         []float64 // lower ends of the last calls of those that entered
+	entered      int       // departures; 0: it is no sample
 	outs         map[Out]int
 	most         int // pods terminating at once
 	begun, ended time.Time
@@ -27,6 +28,7 @@ type measured struct {
 // measure makes a sample of an episode: the worst of its departures.
 func measure(e Episode, o Options) measured {
 	m := measured{regime: e.Regime, most: e.Episode.Most, begun: e.Episode.Begun, ended: e.Episode.Ended, id: e.Episode.ID, outs: map[Out]int{}}
+	m.gap = e.Episode.Open // a worse departure may still join
 	var ds []departed
 	for _, d := range e.Departures {
 		s, out := depart(d, o)
@@ -37,6 +39,11 @@ func measure(e Episode, o Options) measured {
 			continue
 		}
 		ds = append(ds, s)
+		if d.LastCall != nil {
+			m.lows = append(m.lows, min(d.LastCall.Lo, s.Seconds))
+		} else {
+			m.lows = append(m.lows, 0)
+		}
 		if m.entered++; m.uid == "" || s.Seconds > m.Seconds || s.Seconds == m.Seconds && d.UID < m.uid {
 			m.Seconds, m.uid, m.top = s.Seconds, d.UID, s.top
 		}

@@ -7,7 +7,8 @@ import (
 
 // Pool is the episodes of many workloads, for those that have too few of their own. The zero Pool is empty.
 type Pool struct {
-	kinds map[poolKey][]measured // each in time
+	kinds   map[poolKey][]measured // each in time
+	chained map[poolKey][]measured // across workloads
 }
 
 // poolKey is what episodes that are pooled have in common; of nodes within twice as many decides who asks.
@@ -27,39 +28,58 @@ func keyOf(r Regime) poolKey {
 // PoolOf pools episodes of all workloads.
 func PoolOf(es []Episode, o Options) Pool {
 	o = o.filled()
-	p := Pool{kinds: map[poolKey][]measured{}}
+	p := Pool{map[poolKey][]measured{}, map[poolKey][]measured{}}
 	for _, e := range es {
 		if m := measure(e, o); m.entered > 0 {
 			k := keyOf(m.regime)
 			p.kinds[k] = append(p.kinds[k], m)
 		}
 	}
-	for _, ms := range p.kinds {
+	for k, ms := range p.kinds {
 		slices.SortFunc(ms, byTime)
+		p.chained[k] = chain(ms, o.Gap)
 	}
 	return p
 }
 
-// of returns the episodes comparable to a regime, those that had ended before a moment only (the zero time: all), chained
-// across workloads: those that overlap share syncs and stragglers, so they are one sample.
-func (p Pool) of(now Regime, before time.Time, o Options) []measured {
-	var out []measured
-	var last []measured // of the newest of out, those that have not ended
-	for _, m := range p.kinds[keyOf(now)] {
-		if !before.IsZero() && !m.ended.Before(before) || m.regime.differs(now) != "" {
-			continue
-		}
-		last = slices.DeleteFunc(last, func(l measured) bool { return l.ended.Before(m.begun) })
-		last = append(last, m)
-		if n := len(out); n > 0 && m.begun.Sub(out[n-1].ended) < o.Gap {
-			most := 0
-			for _, l := range last {
-				most += l.most
+// of returns the episodes comparable to a regime; if a moment is given, made of those only that had ended before it.
+func (p Pool) of(now Regime, before time.Time, o Options) (out []measured) {
+	ms := p.chained[keyOf(now)]
+	if !before.IsZero() {
+		ms = nil
+		for _, m := range p.kinds[keyOf(now)] {
+			if m.ended.Before(before) {
+				ms = append(ms, m)
 			}
-			out[n-1] = merge(out[n-1], m, most)
+		}
+		ms = chain(ms, o.Gap)
+	}
+	for _, m := range ms {
+		if m.regime.differs(now) == "" {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// chain makes one of episodes that overlap or follow within the gap, in whichever workload: they share syncs and stragglers, so
+// they are one sample.
+func chain(ms []measured, gap time.Duration) (out []measured) {
+	var open []measured // those of the newest chain that have not ended
+	for _, m := range ms {
+		open = slices.DeleteFunc(open, func(l measured) bool { return l.ended.Before(m.begun) })
+		open = append(open, m)
+		n := len(out)
+		if n == 0 || m.begun.Sub(out[n-1].ended) >= gap {
+			m.lows = nil
+			out = append(out, m)
 			continue
 		}
-		out = append(out, m)
+		most := 0
+		for _, l := range open {
+			most += l.most
+		}
+		out[n-1] = merge(out[n-1], m, most)
 	}
 	return out
 }

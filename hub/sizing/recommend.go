@@ -94,7 +94,11 @@ type Departures struct {
 	Late    int         `json:"late"`
 	InTime  int         `json:"in_time"`
 	Unknown int         `json:"unknown"` // nobody knows whether they were late
-	Refused *int        `json:"refused,omitempty"`
+	// Longer is how many of Entered in this regime had a last call that is surely later than what preStop sleeps now: with
+	// it they would be late. 0 if that is unknown.
+	Longer  int  `json:"longer"`
+	Of      int  `json:"of"`
+	Refused *int `json:"refused,omitempty"`
 }
 
 // Named is a place and in how many episodes it was what it is listed for.
@@ -134,6 +138,7 @@ func recommend(in Input, pool Pool, o Options, before time.Time) Recommendation 
 	r.seconds(own, pooled, o)
 	r.driver(own, pooled, o)
 	r.Present = presentOf(in.Workload)
+	r.longer(own)
 	r.Stopping, r.Drain = stoppingOf(in.Episodes)
 	r.Grace = graceOf(r.Seconds, r.Present, r.Drain)
 	r.Cost = costOf(in, r.Seconds, r.Present, r.Grace)
@@ -232,6 +237,20 @@ func (r *Recommendation) departures(es []Episode) {
 					sum += *r.Departures.Refused
 				}
 				r.Departures.Refused = &sum
+			}
+		}
+	}
+}
+
+// kubeletStart is how much later than T0 the kubelet may start preStop, so that what comes within it is not surely late.
+const kubeletStart = 1.0
+
+func (r *Recommendation) longer(own []measured) {
+	for _, m := range own {
+		for _, lo := range m.lows {
+			r.Departures.Of++
+			if p := r.Present.PreStop; p != nil && lo > float64(*p)+kubeletStart {
+				r.Departures.Longer++
 			}
 		}
 	}

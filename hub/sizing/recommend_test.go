@@ -1,6 +1,7 @@
 package sizing
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -42,6 +43,9 @@ func TestRecommend(t *testing.T) {
 	}
 	most := func(of func(i int) int) func(int, *Episode) {
 		return func(i int, e *Episode) { e.Episode.Most = of(i) }
+	}
+	open := func(last int) func(int, *Episode) {
+		return func(i int, e *Episode) { e.Episode.Open = i == last }
 	}
 	missing := func(n int) func(int, *Episode) {
 		return func(i int, e *Episode) {
@@ -91,6 +95,8 @@ func TestRecommend(t *testing.T) {
 		"a smaller class is too few":    {in: Input{Episodes: with(shop(ascending(22, 22)...).Episodes, most(func(i int) int { return 1 + min(i/3, 1) }))}, want: "22 s from own n 19"},
 		"a larger class is too few":     {in: Input{Episodes: with(shop(ascending(22, 22)...).Episodes, most(func(i int) int { return 1 + i/19*4 }))}, want: ">= 22 s from own n 19"},
 		"no class has enough":           {in: Input{Episodes: with(shop(ascending(40, 40)...).Episodes, most(func(i int) int { return []int{1, 5, 50}[i%3] }))}, want: "unknown from none n 14"},
+		"one may still grow":            {in: Input{Episodes: with(shop(ascending(19, 9)...).Episodes, open(18))}, want: ">= 9 s from own n 19"},
+		"one of many may still grow":    {in: Input{Episodes: with(shop(ascending(39, 9)...).Episodes, open(38))}, want: "9 s from own n 39"},
 		"never measured":                {in: Input{NotMeasured: []report.Missing{{Place: "contour", Why: "not measured"}}, Episodes: shop(ascending(19, 12)...).Episodes}, want: ">= 12 s from own n 19"},
 		"never measured, 60 s assumed":  {in: Input{NotMeasured: []report.Missing{{Place: "contour", Why: "not measured"}}, Episodes: shop(ascending(19, 12)...).Episodes}, o: Options{Unmeasured: 60}, want: "72 s (12 + 60 assumed) from own n 19"},
 		"missing in few":                {in: Input{Episodes: with(shop(ascending(41, 12)...).Episodes, missing(1))}, want: "12 s from own n 41"},
@@ -194,7 +200,10 @@ func TestNever(t *testing.T) {
 		}
 		o := Options{Quantile: []float64{0, 0.5, 0.9}[r.IntN(3)]}
 		rec := Recommend(in, PoolOf(p, o), o)
-		check(t, rec, in)
+		check(t, rec)
+		if _, err := json.Marshal(rec); err != nil {
+			t.Fatal(err)
+		}
 		for _, v := range rec.Verdicts {
 			codes[v.Code]++
 			if v.Says() == "" || v.ToDo() == "" {
@@ -218,8 +227,11 @@ func TestNever(t *testing.T) {
 		if again := Recommend(more, PoolOf(p, o), o); again.Seconds == nil || *again.Seconds < *rec.Seconds {
 			t.Fatalf("%s became %s", said(rec), said(again))
 		}
-		if d := rec.Driver; d != nil && d.Seconds > *rec.Seconds {
-			t.Fatalf("without %s it is %d, with it %s", d.Node, d.Seconds, said(rec))
+		own, pooled := samplesOf(in, rec, PoolOf(p, o), o)
+		for _, node := range []string{"node-1", "node-2", "node-3", "node-7", "none"} {
+			if n := rec.without(Place{"kube-proxy", node}, own, pooled, o.filled()); n > *rec.Seconds {
+				t.Fatalf("without %s it is %d, with it %s", node, n, said(rec))
+			}
 		}
 	}
 	for _, c := range []Code{TooShort, Fits, LongerThanNeeded, TooFew, Unreadable, NotAllMeasured, NothingLeft, TooLate, Kept, StuckPlace} {
@@ -229,7 +241,17 @@ func TestNever(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, rec Recommendation, in Input) {
+// samplesOf are the samples that a recommendation was made of.
+func samplesOf(in Input, rec Recommendation, p Pool, o Options) (own, pooled []measured) {
+	for _, e := range in.Episodes {
+		if m := measure(e, o.filled()); m.entered > 0 && m.regime.differs(rec.Regime) == "" {
+			own = append(own, m)
+		}
+	}
+	return own, p.of(rec.Regime, time.Time{}, o.filled())
+}
+
+func check(t *testing.T, rec Recommendation) {
 	t.Helper()
 	answers := 0
 	for _, v := range rec.Verdicts {

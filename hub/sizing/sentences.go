@@ -147,9 +147,9 @@ func (v Verdict) tooShort(of string) string {
 		s += "; " + v.needs()
 	}
 	if v.K > 0 {
-		s += ". " + of + " pods were late"
+		s += ". " + of + " last calls came too late for that"
 	} else {
-		s += ". No pod is known to have been late yet"
+		s += ". No last call is known to have come too late for that yet"
 	}
 	if v.Needs == nil {
 		s += fmt.Sprintf("; the largest last call was %s, and how long it must be takes more episodes to say", report.Seconds(v.Longest))

@@ -57,7 +57,7 @@ type Verdict struct {
 func enough(k, n int) bool { return k >= repeated || k > 0 && k == n }
 
 // judge lists the verdicts: what makes every sleep useless, the answer if it is bad, how pods stop, the
-// answer if it is not, and places that are stuck now and then.
+// answer if it is not, and what may matter.
 func (r *Recommendation) judge() {
 	answer := r.answer()
 	var vs []Verdict
@@ -68,6 +68,12 @@ func (r *Recommendation) judge() {
 		vs = append(vs, *stuck)
 	}
 	vs = append(vs, r.useless()...)
+	left := r.leavesFirst()
+	// Whether connections pass through a container that leaves first, nobody knows until some are lost.
+	lost := r.Departures.Refused != nil && *r.Departures.Refused > 0
+	if left != nil && lost {
+		vs = append(vs, *left)
+	}
 	bad := answer.Code == TooShort || answer.Code == TooLate || answer.Code == Kept
 	if bad {
 		vs = append(vs, answer)
@@ -78,6 +84,9 @@ func (r *Recommendation) judge() {
 	}
 	if stuck != nil && !often {
 		vs = append(vs, *stuck)
+	}
+	if left != nil && !lost {
+		vs = append(vs, *left)
 	}
 	r.Verdicts = vs
 }
@@ -97,14 +106,14 @@ func (r *Recommendation) answer() Verdict {
 		v.Code, v.Owner, v.K, v.N = Kept, App, kept, hopeless+kept+judged
 	case r.Episodes.Used == 0:
 		v.Code = NothingLeft
-	case r.Seconds == nil && r.Departures.Late > 0:
-		v.Code, v.Owner, v.K, v.N = TooShort, App, r.Departures.Late, judged
+	case r.Seconds == nil && enough(r.Departures.Longer, r.Departures.Of):
+		v.Code, v.Owner, v.K, v.N = TooShort, App, r.Departures.Longer, r.Departures.Of
 	case r.Seconds == nil:
 		v.Code, v.K, v.N = TooFew, r.Class.N, r.Needed
 	case r.Present.PreStop == nil:
 		v.Code, v.Owner = Unreadable, App
 	case *r.Present.PreStop < *r.Seconds:
-		v.Code, v.Owner, v.K, v.N = TooShort, App, r.Departures.Late, judged
+		v.Code, v.Owner, v.K, v.N = TooShort, App, r.Departures.Longer, r.Departures.Of
 		if d := r.Driver; d != nil && d.Episodes >= repeated {
 			v.Owner, v.Place, v.Without = Platform, &d.Place, d.Seconds
 		}
@@ -135,13 +144,18 @@ func (r *Recommendation) useless() (vs []Verdict) {
 	if enough(s.HookFailed, s.Hooks) {
 		vs = append(vs, Verdict{Code: HookFails, Owner: App, K: s.HookFailed, N: s.Hooks, Container: s.HookContainer})
 	}
-	if enough(s.LeftFirst, s.Beside) {
-		vs = append(vs, Verdict{Code: LeavesFirst, Owner: App, K: s.LeftFirst, N: s.Beside, Container: s.LeftContainer, Needs: r.Seconds})
-	}
 	if enough(s.NoTime, s.Ended) {
 		vs = append(vs, Verdict{Code: NoTimeToStop, Owner: App, K: s.NoTime, N: s.Ended, Has: r.Present.Grace, Needs: r.Grace.Seconds})
 	}
 	return vs
+}
+
+func (r *Recommendation) leavesFirst() *Verdict {
+	s := r.Stopping
+	if !enough(s.LeftFirst, s.Beside) {
+		return nil
+	}
+	return &Verdict{Code: LeavesFirst, Owner: App, K: s.LeftFirst, N: s.Beside, Container: s.LeftContainer, Needs: r.Seconds}
 }
 
 // stops are ways to stop that lose connections after the last call.

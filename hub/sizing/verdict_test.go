@@ -79,6 +79,8 @@ func beside(name string, finished float64) change {
 	}
 }
 
+func lost(_ int, d *report.Departure) { d.Refused = ptr(3) }
+
 func allLate(_ int, d *report.Departure) {
 	d.Late, d.Refused = report.Yes, ptr(3)
 }
@@ -120,6 +122,13 @@ func notMeasured(in Input) Input {
 	return in
 }
 
+// raised is a workload that was late, and whose preStop sleeps longer since.
+var raised = func() Input {
+	in := shopWith(7, 4.2, allLate)
+	in.Workload.Containers = []report.Container{{Name: "server", Serves: true, PreStop: sleepHook(ledger.PreStopSleep, 10, false)}}
+	return in
+}()
+
 // cases has every verdict, as the first that is said or beside the answer.
 var cases = []struct {
 	name string
@@ -146,14 +155,16 @@ var cases = []struct {
 	{"stuck often", shopWith(41, 11.7, stuckIn(20)), Options{}, []Code{StuckPlace, TooShort}},
 	{"the hook fails", shopWith(41, 11.7, sleeping(15), func(_ int, d *report.Departure) { d.Containers[0].Finished = ptr(1.5) }), Options{}, []Code{HookFails, Fits}},
 	{"the kubelet says that the hook fails", witnessed(shopWith(41, 11.7, hooked(ledger.PreStopExec)), Witness{HookFailed: ptr(true)}), Options{}, []Code{HookFails, Unreadable}},
-	{"a proxy leaves first", shopWith(41, 11.7, sleeping(15), beside("istio-proxy", 1.2)), Options{}, []Code{LeavesFirst, Fits}},
+	{"a proxy leaves first", shopWith(41, 11.7, sleeping(15), beside("istio-proxy", 1.2), lost), Options{}, []Code{LeavesFirst, Fits}},
+	{"a helper leaves first", shopWith(41, 11.7, sleeping(15), beside("logger", 1.2)), Options{}, []Code{Fits, LeavesFirst}},
 	{"preStop takes all of the grace", shopWith(41, 11.7, sleeping(30), killed(41)), Options{}, []Code{NoTimeToStop, LongerThanNeeded}},
 	{"cuts connections", witnessed(shopWith(41, 11.7, sleeping(15)), Witness{Cut: ptr(4)}), Options{}, []Code{CutsAtStop, Fits}},
 	{"long-lived connections", witnessed(shopWith(41, 11.7, sleeping(15), killed(38)), Witness{Open: ptr(6)}), Options{}, []Code{DrainsTooLong, Fits}},
 	{"a shell as PID 1", witnessed(shopWith(41, 11.7, sleeping(15), killed(41)), Witness{Open: ptr(0)}), Options{}, []Code{IgnoresSIGTERM, Fits}},
 	{"killed, nobody knows why", shopWith(41, 11.7, sleeping(15), killed(2)), Options{}, []Code{Killed, Fits}},
 	{"killed once", shopWith(41, 11.7, sleeping(15), killed(1)), Options{}, []Code{Fits}},
-	{"hostile names", shopWith(41, 11.7, sleeping(15), beside("\x1b[2J\u202eproxy", 1.2)), Options{}, []Code{LeavesFirst, Fits}},
+	{"hostile names", shopWith(41, 11.7, sleeping(15), beside("\x1b[2J\u202eproxy", 1.2)), Options{}, []Code{Fits, LeavesFirst}},
+	{"few episodes, late before preStop was raised", raised, Options{}, []Code{TooFew}},
 }
 
 // TestVerdicts: every verdict with its evidence and what to do, as data and in words.

@@ -28,11 +28,14 @@ type World struct {
 
 // String names the world in a table.
 func (w World) String() string {
-	pods := fmt.Sprint(w.Pods)
-	if w.Pods == 0 {
-		pods = "10-200"
+	pods := fmt.Sprint(w.Pods, " pods")
+	switch w.Pods {
+	case 0:
+		pods = "10-200 pods"
+	case 1:
+		pods = "1 pod"
 	}
-	return fmt.Sprintf("%s, correlation %g, %s pods", w.Tail, w.Correlation, pods)
+	return fmt.Sprintf("%s, correlation %g, %s", w.Tail, w.Correlation, pods)
 }
 
 // Episode draws the last calls of one episode's departures.
