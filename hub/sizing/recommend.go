@@ -127,9 +127,7 @@ func recommend(in Input, pool Pool, o Options, before time.Time) Recommendation 
 	for _, e := range in.Episodes {
 		all = append(all, measure(e, o))
 	}
-	if in.Now != nil {
-		r.Regime = *in.Now
-	}
+	r.Regime = regimeNow(in, all)
 	own := r.count(all)
 	r.departures(in.Episodes)
 	r.missing(in, own)
@@ -146,6 +144,20 @@ func recommend(in Input, pool Pool, o Options, before time.Time) Recommendation 
 	return r
 }
 
+// regimeNow is the one given, or that of the newest episode that is a sample: one that only has pods which were kept says
+// little of its regime.
+func regimeNow(in Input, all []measured) Regime {
+	if in.Now != nil {
+		return *in.Now
+	}
+	for _, m := range slices.Backward(all) {
+		if m.entered > 0 {
+			return m.regime
+		}
+	}
+	return Regime{}
+}
+
 // prepared sorts the episodes and fills what the newest of them says.
 func (in Input) prepared() Input {
 	in.Episodes = slices.Clone(in.Episodes)
@@ -154,10 +166,6 @@ func (in Input) prepared() Input {
 	})
 	for i := len(in.Episodes) - 1; i >= 0; i-- {
 		e := in.Episodes[i]
-		if in.Now == nil {
-			now := e.Regime
-			in.Now = &now
-		}
 		for _, d := range e.Departures {
 			if len(in.Workload.Containers) == 0 {
 				in.Workload.Containers = d.Containers

@@ -95,6 +95,7 @@ func TestRecommend(t *testing.T) {
 		"a smaller class is too few":    {in: Input{Episodes: with(shop(ascending(22, 22)...).Episodes, most(func(i int) int { return 1 + min(i/3, 1) }))}, want: "22 s from own n 19"},
 		"a larger class is too few":     {in: Input{Episodes: with(shop(ascending(22, 22)...).Episodes, most(func(i int) int { return 1 + i/19*4 }))}, want: ">= 22 s from own n 19"},
 		"no class has enough":           {in: Input{Episodes: with(shop(ascending(40, 40)...).Episodes, most(func(i int) int { return []int{1, 5, 50}[i%3] }))}, want: "unknown from none n 14"},
+		"the newest says nothing":       {in: Input{Episodes: append(shop(ascending(19, 9)...).Episodes, episode(30, row(4, func(d *report.Departure) { d.Kept, d.Slowest = true, nil })))}, want: "9 s from own n 19"},
 		"one may still grow":            {in: Input{Episodes: with(shop(ascending(19, 9)...).Episodes, open(18))}, want: ">= 9 s from own n 19"},
 		"one of many may still grow":    {in: Input{Episodes: with(shop(ascending(39, 9)...).Episodes, open(38))}, want: "9 s from own n 39"},
 		"never measured":                {in: Input{NotMeasured: []report.Missing{{Place: "contour", Why: "not measured"}}, Episodes: shop(ascending(19, 12)...).Episodes}, want: ">= 12 s from own n 19"},
