@@ -12,8 +12,9 @@ import (
 type Cost struct {
 	// Longer is how much longer each termination takes, in seconds; less than 0: shorter.
 	Longer int64 `json:"longer_seconds"`
-	// Rollout: whether one waits for pods that terminate. A Deployment's does not, unless it recreates; a StatefulSet replaces
-	// one after another, and a DaemonSet, unless it surges, has to see the old pod gone.
+	// RolloutWaits: whether one waits for pods that terminate. A Deployment's does not, unless it recreates (k8s v1.36.3
+	// pkg/controller/deployment/recreate.go:99); a StatefulSet has to see the old pod gone before it makes the new one
+	// (statefulset/stateful_set_control.go:463), and so has a DaemonSet that does not surge (daemon/daemon_controller.go:858).
 	RolloutWaits report.Late `json:"rollout_waits"`
 	// Rollout is how much longer one takes, in seconds, replacing one pod after another; nil if it does not wait or nobody can
 	// tell.

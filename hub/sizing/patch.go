@@ -27,8 +27,8 @@ type TargetContainer struct {
 
 const (
 	defaultGrace = 30
-	// sleepSince: preStop.sleep is on by default from 1.30 on (PodLifecycleSleepAction, KEP-3960). An older kubelet would have
-	// a hook that it does not know.
+	// sleepSince: preStop.sleep is on by default from 1.30 on (k8s v1.36.3 pkg/features/kube_features.go:1785,
+	// PodLifecycleSleepAction). An older kubelet would have a hook that it does not know.
 	sleepSince = 30
 )
 
@@ -65,7 +65,7 @@ func (r Recommendation) Patch(t Target) Patch {
 		return Patch{Why: []string{fmt.Sprintf("a %s is not patched: its pods come from elsewhere, or have no template; let the container that serves sleep %s in preStop where they are defined", name(kind), secs(*r.Seconds))}}
 	}
 	var p Patch
-	to, serves := max(*r.Seconds, 1), 0 // a sleep of 0 is refused before 1.32
+	to, serves := max(*r.Seconds, 1), 0 // a sleep of 0 is refused before 1.33 (PodLifecycleSleepActionAllowZero)
 	for _, c := range t.Containers {
 		if !c.Serves {
 			continue

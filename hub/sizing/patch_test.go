@@ -247,12 +247,8 @@ func applied(t *testing.T, name string, target Target, p Patch, seconds int64) {
 		is, was := find(back, c.Name), find(before.Spec.Template.Spec, c.Name)
 		is.Lifecycle = was.Lifecycle
 	}
-	again, err := json.Marshal(after)
-	if err != nil {
-		t.Fatal(err)
-	}
 	after.Spec.Template.Spec = back
-	if again, err = json.Marshal(after); err != nil || string(again) != string(text) {
+	if again, err := json.Marshal(after); err != nil || string(again) != string(text) {
 		t.Errorf("%s: something else changed:\n%s\n%s", name, text, again)
 	}
 }

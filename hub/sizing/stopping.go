@@ -6,7 +6,7 @@ import (
 	"github.com/lastcall-k8s/lastcall/hub/report"
 )
 
-// Stopping is how the workload's pods stopped, in k of n: n are the departures of which it is known.
+// Stopping is how the workload's newest pods stopped, in k of n: n are the departures of which it is known.
 type Stopping struct {
 	Ended  int `json:"ended"`  // departures whose serving container's end is known
 	Killed int `json:"killed"` // of these, by SIGKILL after the whole grace period
@@ -38,12 +38,26 @@ type Drain struct {
 
 const exitKilled = 137 // 128 + SIGKILL
 
+// recentPods is how many of the newest departures say how pods stop: what was mended since is not held against them. The longest
+// drain is looked for in all.
+const recentPods = 20
+
+// stoppingOf takes episodes in time.
 func stoppingOf(es []Episode) (s Stopping, drain Drain) {
-	for _, e := range es {
-		for _, d := range e.Departures {
-			if d.Reason == reasonDelete || d.Reason == reasonEvict || d.Reason == reasonPreempt {
-				s.add(d, e.Witnessed[d.UID], &drain)
+	recent := 0
+	for _, e := range slices.Backward(es) {
+		for _, d := range slices.Backward(e.Departures) {
+			if d.Reason != reasonDelete && d.Reason != reasonEvict && d.Reason != reasonPreempt {
+				continue
 			}
+			if recent++; recent <= recentPods {
+				s.add(d, e.Witnessed[d.UID], &drain)
+				continue
+			}
+			var older Drain
+			new(Stopping).add(d, e.Witnessed[d.UID], &older)
+			drain.N += older.N
+			drain.Longest = max(drain.Longest, older.Longest)
 		}
 	}
 	return s, drain

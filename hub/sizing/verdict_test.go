@@ -63,10 +63,10 @@ func hooked(k ledger.PreStopKind) change {
 	return func(_ int, d *report.Departure) { d.Containers[0].PreStop = ledger.PreStop{Kind: k} }
 }
 
-// killed has the server killed at the end of grace in some of the episodes.
+// killed has the server killed at the end of grace in the newest of 41 episodes.
 func killed(n int) change {
 	return func(i int, d *report.Departure) {
-		if i < n {
+		if i >= 41-n {
 			d.Containers[0].ExitCode, d.Containers[0].Finished = ptr(int32(137)), ptr(31.2)
 		}
 	}
@@ -162,6 +162,11 @@ var cases = []struct {
 	{"long-lived connections", witnessed(shopWith(41, 11.7, sleeping(15), killed(38)), Witness{Open: ptr(6)}), Options{}, []Code{DrainsTooLong, Fits}},
 	{"a shell as PID 1", witnessed(shopWith(41, 11.7, sleeping(15), killed(41)), Witness{Open: ptr(0)}), Options{}, []Code{IgnoresSIGTERM, Fits}},
 	{"killed, nobody knows why", shopWith(41, 11.7, sleeping(15), killed(2)), Options{}, []Code{Killed, Fits}},
+	{"killed before it was mended", shopWith(61, 11.7, sleeping(15), func(i int, d *report.Departure) {
+		if i < 41 {
+			killed(41)(i, d)
+		}
+	}), Options{}, []Code{Fits}},
 	{"killed once", shopWith(41, 11.7, sleeping(15), killed(1)), Options{}, []Code{Fits}},
 	{"hostile names", shopWith(41, 11.7, sleeping(15), beside("\x1b[2J\u202eproxy", 1.2)), Options{}, []Code{Fits, LeavesFirst}},
 	{"few episodes, late before preStop was raised", raised, Options{}, []Code{TooFew}},
@@ -214,7 +219,7 @@ func TestArgument(t *testing.T) {
 	})
 	classes := shopWith(40, 11.7, allLate)
 	classes.Episodes = with(classes.Episodes, func(i int, e *Episode) { e.Episode.Most = []int{1, 5}[i%2] })
-	burst := shopWith(22, 11.7, allLate, killed(1))
+	burst := shopWith(22, 11.7, allLate, func(_ int, d *report.Departure) { killed(41)(0, d) })
 	burst.Episodes = with(burst.Episodes, func(i int, e *Episode) {
 		if i > 20 {
 			e.Episode.Most = 12
