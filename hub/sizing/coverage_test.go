@@ -106,7 +106,7 @@ func TestChange(t *testing.T) {
 // TestPooled: numbers from a pool hold for a workload with few episodes of its own, if what overlaps is one sample.
 func TestPooled(t *testing.T) {
 	w := simulated.World{Tail: simulated.Lognormal, Correlation: 0.98, Pods: 1}
-	p := simulated.PoolStudy(w, random(300), runs)
+	p := simulated.PoolStudy(w, random(300), runs*2/3)
 	t.Logf("%s of %d; each a sample of its own %s", mean(p.Coverage.Mean()), p.Coverage.N, mean(p.Apart.Mean()))
 	if p.TooFew == 0 || p.TooFew+p.Coverage.N != p.Runs {
 		t.Errorf("too few in %d, a number in %d of %d", p.TooFew, p.Coverage.N, p.Runs)

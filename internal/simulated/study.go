@@ -42,7 +42,7 @@ func (c Censoring) String() string {
 }
 
 // naiveRuns are enough to see that it fails.
-const naiveRuns = 200
+const naiveRuns = 100
 
 // Run draws n episodes, bounds the next one, and asks the law how likely it stays within; as often as runs.
 func Run(w World, l Law, r *rand.Rand, n, runs int, c Censoring, q float64) Study {
