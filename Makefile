@@ -45,6 +45,10 @@ overhead: ## what the agent costs kube-proxy, in paired runs: bench/RESULTS.md (
 	@bash bench/demo/packages.sh
 	$(GO) run ./bench/overhead
 
+.PHONY: sizing
+sizing: ## how often recommendations hold, simulated: bench/RESULTS.md (some minutes)
+	$(GO) run ./bench/sizing
+
 .PHONY: testbed-up
 testbed-up: ## a Kubernetes cluster on this machine, without Docker
 	$(GO) run ./bench/testbed up

@@ -153,22 +153,15 @@ func (j *joiner) departure(n *node, e *ledger.Event, l ledger.Leaving, now time.
 	}
 }
 
-// earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none,
-// and the earlier of two.
+// earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none, and of
+// two moments the earlier. Clocks that are compared have errors, and the earliest of thousands would be the one with the
+// largest: a slice was earlier only if it was so beyond them. Otherwise the agent on the pod's own node is believed.
 func (r *row) earlier(m moment, source ledger.T0Source) {
 	switch source {
 	case ledger.FromPod, ledger.FromSlice:
-		if !r.t0.at.IsZero() {
-			was, _, ok1 := r.t0.ours()
-			is, _, ok2 := m.ours()
-			if !ok1 || !ok2 { // no clocks to compare yet: by what they show
-				was, is = r.t0.at, m.at
-			}
-			if !is.Before(was) {
-				return
-			}
+		if r.t0.at.IsZero() || m.before(r.t0) || source == ledger.FromPod && r.source == ledger.FromSlice && !r.t0.before(m) {
+			r.t0, r.source = m, source
 		}
-		r.t0, r.source = m, source
 	case ledger.FromDeletion:
 		if r.t0.at.IsZero() && (r.fixed.IsZero() || m.at.Before(r.fixed)) {
 			r.fixed, r.source = m.at, source
@@ -178,6 +171,16 @@ func (r *row) earlier(m moment, source ledger.T0Source) {
 			r.source = ledger.T0Unknown
 		}
 	}
+}
+
+// before reports whether a moment was before another beyond their errors; without clocks to compare, by what they show.
+func (m moment) before(n moment) bool {
+	a, errA, ok1 := m.ours()
+	b, errB, ok2 := n.ours()
+	if !ok1 || !ok2 || m.boot == n.boot {
+		return m.at.Before(n.at)
+	}
+	return a.Add(errA + errB).Before(b)
 }
 
 // began is when it began to leave, ours, or when we learnt of it.
@@ -256,6 +259,9 @@ func (j *joiner) first(r *row, n *node, seq uint64) {
 // version reads a resource version. They are comparable numbers (KEP-5504, documented since Kubernetes 1.35); one that is
 // not is 0 and waits for nobody.
 func version(s string) uint64 {
+	if s == "" {
+		return 0
+	}
 	v, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
 		return 0
