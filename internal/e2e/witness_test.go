@@ -154,8 +154,9 @@ func (s *shop) load(t *testing.T, node string) *clientLoad {
 	c := &clientLoad{}
 	var clients sync.WaitGroup
 	dial := s.Dialer(node)
-	for range 40 {
+	for i := range 40 {
 		clients.Go(func() {
+			<-time.After(time.Duration(i) * 5 * time.Millisecond) // one after the other, not all at once
 			tick := time.NewTicker(200 * time.Millisecond)
 			defer tick.Stop()
 			for ctx.Err() == nil {
