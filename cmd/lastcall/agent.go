@@ -332,9 +332,9 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 		Jitter: f.listJitter,
 		Notify: func(changes []ledger.Change) {
 			pending, settled := books.Apply(changes)
+			witness.Note(changes) // before the probe can say what landed
 			probe.Forget(settled)
 			probe.Watch(pending)
-			witness.Note(changes)
 		},
 		Received: metrics.Received,
 		Synced:   metrics.Synced,
