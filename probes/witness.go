@@ -185,6 +185,9 @@ func (w *Witness) turn() error {
 		return err
 	}
 	w.books.turn(time.Now())
+	if len(w.books.byAddr) == 0 {
+		w.leave() // at once: nothing may wake us for long
+	}
 	return nil
 }
 
