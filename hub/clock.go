@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -11,7 +13,17 @@ type Clock struct {
 	Time  time.Time `json:"time"`
 }
 
+// decodeClock reads an answer of /v1/clock that was received now.
+func decodeClock(text []byte, now time.Time) (c Clock, err error) {
+	if err := json.Unmarshal(text, &c); err != nil || c.Boot == "" || len(c.Boot) > 64 || len(c.Epoch) > 128 || now.Sub(c.Time).Abs() > furthest {
+		return Clock{}, nonsense{errors.New("a clock that is none")}
+	}
+	return c, nil
+}
+
 const (
+	// furthest is how far from each other moments may lie that are compared: differences of more than 292 years overflow.
+	furthest = 100 * 365 * 24 * time.Hour
 	// drift bounds how fast two free-running oscillators part: crystals of servers are within 100 ppm each.
 	drift = 200e-6
 	// unusable is the error from which a node's clock decides nothing: it is never named as the last.
@@ -65,7 +77,7 @@ func (s sample) width() time.Duration { return s.received.Sub(s.sent) }
 
 // at bounds our time at agent time t by one sample.
 func (s sample) bound(t time.Time) (lo, hi time.Time) {
-	d := t.Sub(s.at)
+	d := min(max(t.Sub(s.at), -furthest), furthest)
 	slack := time.Duration(float64(d.Abs()) * drift)
 	return s.sent.Add(d - slack), s.received.Add(d + slack)
 }
