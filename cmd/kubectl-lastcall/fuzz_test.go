@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,35 +111,36 @@ func checkShown(t *testing.T, out []byte) {
 	}
 }
 
-// FuzzVisible: what is made visible stays so, is plain, and says the same if it was.
-func FuzzVisible(f *testing.F) {
-	for _, s := range []string{"web-5d8f7-x2x4q", "\x1b[2J", "\u009b", "node\u202e", "e\u0301", "\xff\xfe", "\u05d0", "\U000e0001", "\\x1b"} {
-		f.Add(s, 10)
+// FuzzFill: a name that was shortened fits, and text that was broken into lines is the same text, no line wider than asked
+// for unless a word is.
+func FuzzFill(f *testing.F) {
+	for _, s := range []string{"web-5d8f7-x2x4q", "the last of 12 s", "\x1b[2J", "node\u202e", "e\u0301", "\xff\xfe", "a  b 5 ms."} {
+		f.Add(s, uint8(10))
 	}
-	f.Fuzz(func(t *testing.T, s string, n int) {
-		got := report.Visible(s)
-		checkShown(t, []byte(got))
-		if report.Visible(got) != got {
-			t.Errorf("%q becomes %q, and that %q", s, got, report.Visible(got))
-		}
-		if len(got) > 10*len(s) {
-			t.Errorf("%d bytes of %d", len(got), len(s))
-		}
-		n = leastName + abs(n)%200
-		short := report.Shorten(s, n)
+	f.Fuzz(func(t *testing.T, s string, n uint8) {
+		width := leastName + int(n)
+		short := report.Shorten(s, width)
 		checkShown(t, []byte(short))
-		if utf8.RuneCountInString(short) > n {
-			t.Errorf("%q in %d characters is %q", s, n, short)
+		if utf8.RuneCountInString(short) > width {
+			t.Errorf("%q in %d characters is %q", s, width, short)
 		}
-		if !strings.ContainsAny(s, "\x1b") { // fill gets what was made visible
-			if text := fill(got, n, 0, 2); len(strings.Fields(text)) != len(strings.Fields(got)) {
-				t.Errorf("filled, %q is %q", got, text)
+		text := visible(s)
+		filled := fill(text, width, 0, 2)
+		checkShown(t, []byte(filled))
+		if !slices.Equal(strings.Fields(filled), strings.Fields(text)) {
+			t.Errorf("filled, %q is %q", text, filled)
+		}
+		longest := 0
+		for _, w := range words(text) {
+			longest = max(longest, utf8.RuneCountInString(w))
+		}
+		for line := range strings.SplitSeq(filled, "\n") {
+			if w := utf8.RuneCountInString(line); w > max(width, 2+longest) {
+				t.Errorf("a line of %d characters in %d: %q", w, width, line)
 			}
 		}
 	})
 }
-
-func abs(n int) int { return max(n, -(n + 1)) }
 
 // FuzzTarget: what people type for an object is one, or an error that says what to type.
 func FuzzTarget(f *testing.F) {
