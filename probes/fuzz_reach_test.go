@@ -32,10 +32,13 @@ func FuzzReachable(f *testing.F) {
 		}
 
 		// The same endpoint and service chain names as kube-proxy's, in table nat.
-		routed := m.rename(r.Path)
+		routed, strange := m.rename(r.Path)
 		got, err = iptablesNFT{m.ruleset}.reachable(m.memo, r)
-		if err == nil && !got && routed {
+		switch {
+		case err == nil && !got && routed:
 			t.Errorf("iptables: not reachable, but KUBE-SERVICES leads to it: %v", m.chains)
+		case err == nil && strange:
+			t.Errorf("iptables: reachable %v by rules that nobody can read: %v", got, m.chains)
 		}
 	})
 }
@@ -143,8 +146,9 @@ func (m *model) reaches(endpoint string) (found, opaque bool) {
 
 // rename spreads the model's chains over the names that iptables mode computes: a is the service's chain, b the
 // endpoint's, c KUBE-SERVICES, d the external one, e KUBE-NODEPORTS. It says whether the ways that kube-proxy makes
-// lead from the hook to the endpoint.
-func (m *model) rename(p ledger.Path) (routed bool) {
+// lead from the hook to the endpoint; and whether that cannot be said, because the chain where they end has rules that can lead
+// anywhere.
+func (m *model) rename(p ledger.Path) (routed, strange bool) {
 	names := map[string]string{"a": serviceChain(p), "b": endpointChain(p), "c": "KUBE-SERVICES",
 		"d": "KUBE-EXT-" + serviceHash(p.Service), "e": "KUBE-NODEPORTS", hookedChain: hookedChain}
 	leads := map[string]bool{}
@@ -163,5 +167,12 @@ func (m *model) rename(p ledger.Path) (routed bool) {
 	}
 	ends := slices.ContainsFunc(m.chains["b"], func(r rule) bool { return slices.Contains(r.dnat, p.Endpoint) })
 	entered := leads["ca"] || leads["cd"] && leads["da"] || leads["ce"] && (leads["ea"] || leads["ed"] && leads["da"])
-	return leads[hookedChain+"c"] && entered && leads["ab"] && ends
+	last := "b"
+	if !leads["ab"] {
+		last = "a"
+	}
+	strange = !(leads["ab"] && ends) && slices.ContainsFunc(m.chains[last], func(r rule) bool {
+		return r.opaque || len(r.dnatMaps) > 0 || len(r.verdictMaps) > 0
+	})
+	return leads[hookedChain+"c"] && entered && leads["ab"] && ends, strange
 }

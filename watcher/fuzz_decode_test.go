@@ -94,6 +94,27 @@ func FuzzList(f *testing.F) {
 	})
 }
 
+// TestListCutShort: wherever the connection breaks, a list is an error and never a shorter list: what is missing would be taken
+// for gone.
+func TestListCutShort(t *testing.T) {
+	for k, os := range recorded(t) {
+		var items [][]byte
+		for _, o := range os[:min(len(os), 3)] {
+			items = append(items, wire(t, o))
+		}
+		b := asList(k, items...)
+		const behind = 4 // two empty fields
+		for n := range len(b) - behind {
+			if l, err := readList(bufio.NewReader(bytes.NewReader(b[:n])), k); err == nil {
+				t.Fatalf("%s: %d of %d bytes are a list of %d", listKinds[k], n, len(b), len(l.Items))
+			}
+		}
+		if l, err := readList(bufio.NewReader(bytes.NewReader(b)), k); err != nil || len(l.Items) != len(items) || l.ResourceVersion != "42" {
+			t.Errorf("%s: %v, %v", listKinds[k], l, err)
+		}
+	}
+}
+
 // decodeWhole is how it is done with the list in memory.
 func decodeWhole(data []byte, k kind) (*objectList, error) {
 	raw, ok := bytes.CutPrefix(data, protobufMagic)
