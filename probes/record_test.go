@@ -2,6 +2,7 @@ package probes
 
 import (
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -136,5 +137,37 @@ func (r *recorder) ask(msg uint16, family uint8, dump bool, attrs []byte) (all [
 		if done, err := s.answers(buf[:n], dump, func(uint16, []byte) error { return nil }); done {
 			return all, err
 		}
+	}
+}
+
+// TestStrangeRulesInIPTables: a rule in one of kube-proxy's chains that no iptables writes so far may lead to the endpoint.
+// It is not called gone. (Found by FuzzReachable.)
+func TestStrangeRulesInIPTables(t *testing.T) {
+	sep := chainNames("SEP(shop/web:http,10.244.1.2:8080)")
+	svc := chainNames("SVC(shop/web:http)")
+	for name, edit := range map[string]string{
+		"a map in the endpoint's chain": "flush chain ip nat " + sep + "\nadd rule ip nat " + sep +
+			" meta l4proto tcp dnat ip addr . port to numgen inc mod 1 map { 0 : 10.244.1.2 . 8080 }\n",
+		"an address without a port": "flush chain ip nat " + sep + "\nadd rule ip nat " + sep + " dnat to 10.244.1.2\n",
+		"a verdict map in the service's chain": "flush chain ip nat " + svc + "\nadd rule ip nat " + svc +
+			" numgen random mod 1 vmap { 0 : goto " + sep + " }\n",
+	} {
+		ns := freshnet.New(t, "nft", "iptables-nft-restore")
+		restore(t, ns, read(t, "iptables-1.36.rules"))
+		var found Found
+		must(t, ns.Do(func() (err error) { found, err = Detect(); return err }))
+		nft(t, ns, edit)
+		must(t, ns.Do(func() error {
+			sock, err := openNetfilter()
+			if err != nil {
+				return err
+			}
+			defer sock.close()
+			k := &KubeProxy{planes: found.planes(sock)}
+			if ok, err := k.reachable(newMemo(found.baseChains), web1); ok || !errors.Is(err, errLayout) {
+				t.Errorf("%s: reachable %v, %v, want %v", name, ok, err, errLayout)
+			}
+			return nil
+		}))
 	}
 }
