@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,8 +90,8 @@ func main() {
 	var err error
 	o.modes, err = testbed.ParseNodes(*modes)
 	errs = append(errs, err)
-	if len(o.sizes) < 3 {
-		errs = append(errs, errors.New("-sizes: a slope with an error takes three at least"))
+	if len(o.sizes) < 3 || slices.Min(o.sizes) <= 10*o.changing {
+		errs = append(errs, fmt.Errorf("-sizes: a slope with an error takes three at least, of more than the %d endpoints of -changing", 10*o.changing))
 	}
 	if o.pairs < 2 || o.rate <= 0 || o.changing < 1 || o.changing > 250 {
 		errs = append(errs, errors.New("-pairs: at least 2; -departures: above 0; -changing: 1 to 250"))

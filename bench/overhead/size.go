@@ -49,14 +49,14 @@ func measureMemory(ctx context.Context, s *suite) (result, error) {
 		return nil, err
 	}
 	for _, n := range s.sizes {
-		if err := s.cluster.Load(ctx, testbed.LoadSpec{Services: max(1, (n-10*s.changing)/10), Endpoints: 10}, os.Stderr); err != nil {
+		if err := s.cluster.Load(ctx, testbed.LoadSpec{Services: (n - 10*s.changing) / 10, Endpoints: 10}, os.Stderr); err != nil {
 			return nil, err
 		}
 		one, err := s.sized(ctx, c, node)
 		if err != nil {
 			return nil, err
 		}
-		one.Endpoints = max(n, 10*s.changing+10)
+		one.Endpoints = n
 		fmt.Fprintf(os.Stderr, "%d endpoints: RSS %.1f MiB, peak %.1f, program pages %.1f, live heap %.1f\n", one.Endpoints, one.RSS, one.Peak, one.File, one.Heap)
 		r.Sizes = append(r.Sizes, one)
 	}
