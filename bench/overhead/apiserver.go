@@ -28,7 +28,10 @@ type serverLoad struct {
 	CPU         estimate `json:"api_server_cpu_percent"`
 	WatchersCPU float64  `json:"watchers_cpu_percent"`
 	RSS         float64  `json:"api_server_rss_mib"`
-	Changes     float64  `json:"changes_per_second"` // of slices: as many as there was time for
+	// Cut are watches that the API server ended because their reader was too slow for it (its cacher's forced closing):
+	// a sign that the machine is too small. They are not opened again.
+	Cut     int64   `json:"watches_cut"`
+	Changes float64 `json:"changes_per_second"` // of slices: as many as there was time for
 	// For one change: what stays comparable where the API server could not keep up.
 	SentEach float64 `json:"sent_bytes_per_change"`
 	CPUEach  float64 `json:"api_server_cpu_ms_per_change"`
@@ -110,12 +113,14 @@ func (l *serverLoad) measure(ctx context.Context, s *suite, c *churn, open []*wa
 		return err
 	}
 	read := func() (bytes int64, own float64, err error) {
+		l.Cut = 0
 		for _, w := range open {
 			n, err := w.read()
 			if err != nil {
 				return 0, 0, err
 			}
 			bytes += n.Bytes
+			l.Cut += n.Ended
 			own += cpu(w.cmd.Process.Pid)
 		}
 		return bytes, own, nil
@@ -151,11 +156,11 @@ func (l *serverLoad) measure(ctx context.Context, s *suite, c *churn, open []*wa
 }
 
 func (r *serverResults) rows() [][]string {
-	rows := [][]string{{"nodes", "watch like", "sent to watchers", "API server's CPU, of one core", "its RSS", "watchers' CPU", "slices changed/s", "sent for each", "API server's CPU for each"}}
+	rows := [][]string{{"nodes", "watch like", "sent to watchers", "API server's CPU, of one core", "its RSS", "watchers' CPU", "slices changed/s", "sent for each", "API server's CPU for each", "watches cut"}}
 	for _, l := range r.Loads {
 		rows = append(rows, []string{fmt.Sprint(l.Nodes), l.Who, fmt.Sprintf("%.2f MB/s (%.2f to %.2f)", l.Sent.Value/1e6, l.Sent.Low/1e6, l.Sent.High/1e6),
 			fmt.Sprintf("%.1f %% (%.1f to %.1f)", l.CPU.Value, l.CPU.Low, l.CPU.High), fmt.Sprintf("%.0f MiB", l.RSS),
-			fmt.Sprintf("%.1f %%", l.WatchersCPU), fmt.Sprintf("%.1f", l.Changes), fmt.Sprintf("%.0f kB", l.SentEach/1e3), fmt.Sprintf("%.1f ms", l.CPUEach)})
+			fmt.Sprintf("%.1f %%", l.WatchersCPU), fmt.Sprintf("%.1f", l.Changes), fmt.Sprintf("%.0f kB", l.SentEach/1e3), fmt.Sprintf("%.1f ms", l.CPUEach), fmt.Sprint(l.Cut)})
 	}
 	return rows
 }
