@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
@@ -24,16 +25,27 @@ func (t iptablesNFT) reachable(m *memo, r ledger.Removal) (bool, error) {
 	}
 	sep := endpointChain(r.Path)
 	if !slices.ContainsFunc(rs, func(r rule) bool { return slices.Contains(r.jumps, sep) }) {
-		return false, nil
+		return false, t.understood(svc, rs)
 	}
 	ends, err := m.rules(t.ruleset, sep)
 	if err != nil {
 		return false, err
 	}
 	if !slices.ContainsFunc(ends, func(e rule) bool { return slices.Contains(e.dnat, r.Path.Endpoint) }) {
-		return false, nil
+		return false, t.understood(sep, ends)
 	}
 	return t.entered(m, r.Path, svc, rs)
+}
+
+// understood refuses to call a path gone from a chain that can lead where was not looked: no iptables has written
+// such rules so far.
+func (t iptablesNFT) understood(name string, rs []rule) error {
+	for _, r := range rs {
+		if r.opaque || len(r.dnatMaps) > 0 || len(r.verdictMaps) > 0 {
+			return fmt.Errorf("chain %s of table %s has a DNAT without a known address, or a map: %w", name, t.table, errLayout)
+		}
+	}
+	return nil
 }
 
 // entered reports whether new connections get from a hook into the service's chain. In clusters of more

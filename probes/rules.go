@@ -87,6 +87,7 @@ func (d *ruleDecoder) immediate(r *rule, b []byte) error {
 					d.values = map[uint32][]byte{}
 				}
 				d.values[register(reg)] = value
+				delete(d.maps, register(reg))
 			}
 			return err
 		}
@@ -116,6 +117,7 @@ func (d *ruleDecoder) lookup(r *rule, b []byte) error {
 			d.maps = map[uint32]string{}
 		}
 		d.maps[register(dreg)] = set
+		delete(d.values, register(dreg))
 	}
 	return err
 }
@@ -191,6 +193,8 @@ func (d *ruleDecoder) target(r *rule, b []byte) error {
 		}
 		addr, _ := netip.AddrFromSlice(info[4 : 4+size])
 		r.dnat = append(r.dnat, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[36:])))
+	default:
+		r.opaque = true
 	}
 	return nil
 }
@@ -287,6 +291,25 @@ func decodeChain(b []byte) (chain, error) {
 		return nil
 	})
 	return c, err
+}
+
+// set is what NFT_MSG_GETSET says of a set or map.
+type set struct {
+	keyLen    uint32
+	anonymous bool
+}
+
+func decodeSet(b []byte) (s set, err error) {
+	err = eachAttr(b, func(typ uint16, v []byte) error {
+		switch typ {
+		case unix.NFTA_SET_KEY_LEN:
+			s.keyLen = be32(v)
+		case unix.NFTA_SET_FLAGS:
+			s.anonymous = be32(v)&unix.NFT_SET_ANONYMOUS != 0
+		}
+		return nil
+	})
+	return s, err
 }
 
 func be32(v []byte) uint32 {

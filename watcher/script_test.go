@@ -107,6 +107,15 @@ func runScript(t *testing.T, ar *txtar.Archive) string {
 func parseObjects(t testing.TB, data []byte, at time.Time) []*object {
 	t.Helper()
 	var os []*object
+	for _, obj := range parseYAML(t, data) {
+		os = append(os, trim(obj, at).(*object))
+	}
+	return os
+}
+
+func parseYAML(t testing.TB, data []byte) []runtime.Object {
+	t.Helper()
+	var os []runtime.Object
 	for _, doc := range bytes.Split(data, []byte("---\n")) {
 		var meta metav1.TypeMeta
 		if err := yaml.Unmarshal(doc, &meta); err != nil {
@@ -130,7 +139,7 @@ func parseObjects(t testing.TB, data []byte, at time.Time) []*object {
 		if err := yaml.UnmarshalStrict(doc, obj); err != nil {
 			t.Fatalf("%v in\n%s", err, doc)
 		}
-		os = append(os, trim(obj, at).(*object))
+		os = append(os, obj)
 	}
 	return os
 }

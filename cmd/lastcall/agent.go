@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -177,6 +178,7 @@ func restConfig(path string) (*rest.Config, error) {
 // runAgent wires the watcher, the ledger and the probe, and runs them until ctx ends.
 func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 	klog.SetLogger(logr.FromSlogHandler(log.With("from", "client-go").Handler()))
+	keepHeapSmall()
 	config, err := restConfig(f.kubeconfig)
 	if err != nil {
 		return err
@@ -217,6 +219,15 @@ func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 		return measure(ctx, f, config, found, s, is, metrics, log)
 	})
 	return g.Wait()
+}
+
+// keepHeapSmall trades CPU that is not missed for memory that every node pays. Nearly all of the heap is the state of the
+// cluster, and an event leaves some 10 KiB behind: with 10,000 Services of 10 endpoints (24 MiB live) the peak was 69
+// instead of 80 MiB, for a collection of some 20 ms every 1,000 events instead of 2,000. $GOGC wins.
+func keepHeapSmall() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 }
 
 func newRegistry() *prometheus.Registry {
