@@ -24,6 +24,7 @@ func TestCluster(t *testing.T) {
 	}{
 		{"rollout", rollout},
 		{"last endpoint is retained", lastEndpoint},
+		{"policy Local is kept on the pod's own node", localPolicy},
 		{"stuck kube-proxy expires, then lands late", stuck},
 		{"unready and ready again is restored", restored},
 		{"agent killed with a removal pending", killed},

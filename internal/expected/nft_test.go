@@ -178,9 +178,6 @@ func (t *nftTable) matches(left, right any, p packet) (answer, error) {
 	if _, ok := l["ct"]; ok {
 		return yes, nil // "state new"
 	}
-	if _, ok := l["&"]; ok {
-		return may, nil // a mark
-	}
 	if name, ok := right.(string); ok && strings.HasPrefix(name, "@affinity-") {
 		return may, nil
 	}
