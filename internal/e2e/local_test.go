@@ -23,6 +23,7 @@ import (
 // path. In either backend.
 func localPolicy(t *testing.T, w *world) {
 	const address = "10.248.200.1"
+	agents := []*nodeagent.Agent{w.agent(t, w.Nodes[0].Name), w.agent(t, w.Nodes[1].Name)}
 	for i, own := range w.Nodes[:2] {
 		name := "local-" + own.Name
 		if _, err := handmade.Service(t.Context(), w.client, name, name, nil); err != nil {
@@ -58,7 +59,7 @@ func localPolicy(t *testing.T, w *world) {
 			}
 			return nil
 		})
-		here, there := w.agent(t, own.Name), w.agent(t, w.Nodes[1-i].Name)
+		here, there := agents[i], agents[1-i]
 		set(handmade.Terminating())
 		landed(t, here, uid, ledger.Open{Retained: 1})
 		landed(t, there, uid, ledger.Open{})

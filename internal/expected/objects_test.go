@@ -58,7 +58,10 @@ func documents(t *testing.T) [][]byte {
 func decode(t *testing.T, doc []byte) (obj runtime.Object) {
 	t.Helper()
 	var meta metav1.TypeMeta
-	err := yaml.Unmarshal(doc, &meta)
+	if err := yaml.Unmarshal(doc, &meta); err != nil {
+		t.Fatalf("%v in\n%s", err, doc)
+	}
+	var err error
 	switch meta.Kind {
 	case "Service":
 		svc := &corev1.Service{}

@@ -5,11 +5,77 @@ package expected
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
+
+// record writes what a site routes to testdata/VERSION-MODE.txtar: its Node, each family's rules as the node's tool
+// writes them, the paths that are routed and those that are not.
+func (s site) record(t *testing.T, routed, not []ledger.Removal) {
+	t.Helper()
+	node, err := yaml.Marshal(&corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: s.node.Name, Labels: map[string]string{corev1.LabelTopologyZone: s.node.Labels[corev1.LabelTopologyZone]}},
+		Spec:       corev1.NodeSpec{PodCIDR: s.node.Spec.PodCIDR, PodCIDRs: s.node.Spec.PodCIDRs},
+		Status:     corev1.NodeStatus{Addresses: s.node.Status.Addresses},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ar := &txtar.Archive{Comment: fmt.Appendf(nil, "kube-proxy %s in mode %s, recorded on the testbed with the objects in objects.yaml.\n", s.version, s.mode)}
+	add := func(name, text string) { ar.Files = append(ar.Files, txtar.File{Name: name, Data: []byte(text)}) }
+	add("node", string(node))
+	for _, f := range families {
+		text, err := s.dump(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(string(f), plain(text))
+	}
+	add("routed", lines(routed))
+	add("not routed", lines(not))
+	if err := os.WriteFile(filepath.Join("testdata", s.version+"-"+string(s.mode)+".txtar"), txtar.Format(ar), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// plain leaves out what differs from run to run and means nothing, times and counters; and the match nfacct, which
+// counts and decides nothing, and needs counters that a fresh namespace does not have.
+func plain(text string) string {
+	text = nfacct.ReplaceAllString(text, "")
+	var b strings.Builder
+	for l := range strings.Lines(text) {
+		if strings.HasPrefix(l, "#") {
+			continue
+		}
+		if strings.HasPrefix(l, ":") {
+			name, _, _ := strings.Cut(l, "[")
+			l = name + "[0:0]\n"
+		}
+		b.WriteString(l)
+	}
+	return b.String()
+}
+
+var nfacct = regexp.MustCompile(` -m nfacct --nfacct-name +\S+`)
+
+func lines(paths []ledger.Removal) string {
+	var b strings.Builder
+	for _, r := range paths {
+		b.WriteString(line(r) + "\n")
+	}
+	return b.String()
+}
 
 // line writes a path and its frontends as recordings have it: "local ns/name:port/tcp 10.0.0.1:80 via 10.96.0.1:80 *:30080".
 func line(r ledger.Removal) string {
@@ -26,37 +92,4 @@ func frontend(f ledger.Frontend) string {
 		return netip.AddrPortFrom(f.Addr, f.Port).String()
 	}
 	return "*:" + strconv.Itoa(int(f.Port))
-}
-
-func parseLine(text string) (r ledger.Removal, err error) {
-	words := strings.Fields(text)
-	if len(words) < 4 || words[3] != "via" {
-		return r, fmt.Errorf("no path: %q", text)
-	}
-	parts := strings.Split(words[1], "/")
-	if len(parts) != 3 {
-		return r, fmt.Errorf("no service port: %q", text)
-	}
-	r.Path.Policy = ledger.Policy(words[0])
-	r.Path.Service.Namespace, r.Path.Service.Protocol = parts[0], parts[2]
-	r.Path.Service.Name, r.Path.Service.Port, _ = strings.Cut(parts[1], ":")
-	if r.Path.Endpoint, err = netip.ParseAddrPort(words[2]); err != nil {
-		return r, err
-	}
-	for _, w := range words[4:] {
-		if port, ok := strings.CutPrefix(w, "*:"); ok {
-			n, err := strconv.ParseUint(port, 10, 16)
-			if err != nil {
-				return r, err
-			}
-			r.Frontends = append(r.Frontends, ledger.Frontend{Port: uint16(n)})
-			continue
-		}
-		ap, err := netip.ParseAddrPort(w)
-		if err != nil {
-			return r, err
-		}
-		r.Frontends = append(r.Frontends, ledger.Frontend{Addr: ap.Addr(), Port: ap.Port()})
-	}
-	return r, nil
 }
