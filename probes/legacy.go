@@ -56,12 +56,14 @@ func openLegacy(family uint8) (*legacyTable, error) {
 
 // read copies the table. A table that is gone has no rules.
 func (t *legacyTable) read() (*legacyRead, error) {
-	r := &legacyRead{memo: newMemo(nil), before: time.Now()}
+	now := time.Now()
 	c, err := t.sock.readTable(&t.buf)
-	if err != nil && !errors.Is(err, errNoTable) {
+	if errors.Is(err, errNoTable) {
+		c = tableCopy{before: now, after: time.Now()}
+	} else if err != nil {
 		return nil, err
 	}
-	r.after = time.Now()
+	r := &legacyRead{memo: newMemo(nil), before: c.before, after: c.after}
 	r.memo.legacy = &c
 	for name := range legacyHooks {
 		key := memoKey{t.family, t.table, ""}

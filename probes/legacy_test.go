@@ -44,7 +44,7 @@ func legacyRestore(t testing.TB, ns *freshnet.Namespace, family, lock, text stri
 	ns.Exec(t, chainNames(text), "env", "XTABLES_LOCKFILE="+lock, family+"-legacy-restore", "-w", "5", "--noflush", "--counters")
 }
 
-func legacyNamespace(t *testing.T, more ...string) *freshnet.Namespace {
+func legacyNamespace(t testing.TB, more ...string) *freshnet.Namespace {
 	t.Helper()
 	return freshnet.New(t, append(more, "iptables-legacy-restore", "ip6tables-legacy-restore")...)
 }
@@ -429,6 +429,7 @@ func TestDataplaneChangesToLegacy(t *testing.T) {
 		t.Fatalf("Run: %v, want %v to %s", err, ErrDataplaneChanged, iptablesLegacy)
 	}
 	must(t, ns.Do(func() (err error) { found, err = Detect(Hints{}); return err }))
+	k.lookGap = time.Hour
 	go func() { done <- ns.Do(func() error { return k.Run(t.Context(), found) }) }()
 	nft(t, ns, "flush ruleset\n")
 	began := time.Now()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,8 @@ type tableCopy struct {
 	info   tableInfo
 	b      []byte
 	heads  map[string]int // offset of each user-defined chain's first rule
+	// It is what the table was at some moment between these.
+	before, after time.Time
 }
 
 // entryLayout is where things are in struct ipt_entry or ip6t_entry, on 64 bits.
@@ -75,7 +78,8 @@ func (e tableEntry) chainName() (name []byte, ok bool) {
 
 // indexTable walks the table once and notes where the chains are.
 func indexTable(family uint8, info tableInfo, b []byte) (tableCopy, error) {
-	t := tableCopy{entryLayout: entryV4, family: family, info: info, b: b, heads: map[string]int{}}
+	t := tableCopy{entryLayout: entryV4, family: family, info: info, b: b,
+		heads: make(map[string]int, len(b)/900)} // bytes of an endpoint's rules and chain
 	if family == unix.NFPROTO_IPV6 {
 		t.entryLayout = entryV6
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -134,14 +135,18 @@ func (s *xtablesSocket) readTable(buf *tableBuffer) (tableCopy, error) {
 		clear(b[:entriesHead])
 		copy(b, nat)
 		binary.NativeEndian.PutUint32(b[32:], info.size)
+		before := time.Now()
 		_, err = s.get(xtGetEntries, b[:n])
+		after := time.Now()
 		if errors.Is(err, unix.EAGAIN) {
 			continue // replaced in between by one of another size
 		}
 		if err != nil {
 			return tableCopy{}, fmt.Errorf("read table %s: %w", nat, err)
 		}
-		return indexTable(s.family, info, b[entriesHead:n])
+		t, err := indexTable(s.family, info, b[entriesHead:n])
+		t.before, t.after = before, after
+		return t, err
 	}
 	return tableCopy{}, fmt.Errorf("read table %s: %w", nat, errInterrupted)
 }
