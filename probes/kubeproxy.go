@@ -279,13 +279,12 @@ func (k *KubeProxy) closeAll() {
 // that is due.
 func (k *KubeProxy) turn() error {
 	k.takeNew()
-	g, err := k.generation()
-	if err != nil {
-		return err
-	}
 	if len(k.planes) > 0 {
-		read, onlyFresh := k.isDue(g.after)
-		if read {
+		g, err := k.generation()
+		if err != nil {
+			return err
+		}
+		if read, onlyFresh := k.isDue(g.after); read {
 			if err := k.pass(onlyFresh); err != nil {
 				return err
 			}
@@ -296,7 +295,7 @@ func (k *KubeProxy) turn() error {
 			return err
 		}
 	}
-	return k.lookAgain(g)
+	return k.lookAgain(time.Now())
 }
 
 // isDue decides whether to read the pending paths of nf_tables now, and whether only those that were just armed.
@@ -347,10 +346,6 @@ func (k *KubeProxy) drop(key ledger.Key) {
 
 // generation asks the kernel and records the answer.
 func (k *KubeProxy) generation() (stamped, error) {
-	if k.sock == nil {
-		now := time.Now()
-		return stamped{before: now, after: now}, nil
-	}
 	g, err := k.sock.generation()
 	if err != nil {
 		return g, err
@@ -490,11 +485,18 @@ type detection struct {
 
 // lookAgain looks for the dataplane again, now and then if something was committed since: kube-proxy may have
 // been restarted in another mode, or have programmed its second family after we looked.
-func (k *KubeProxy) lookAgain(g stamped) error {
-	if !k.detected.at.IsZero() && g.after.Sub(k.detected.at) < k.lookGap {
+func (k *KubeProxy) lookAgain(at time.Time) error {
+	if !k.detected.at.IsZero() && at.Sub(k.detected.at) < k.lookGap {
 		return nil
 	}
-	d := detection{g.after, g.id, k.found.legacyState()}
+	d := detection{at: at, state: k.found.legacyState()}
+	if k.sock != nil {
+		g, err := k.sock.generation()
+		if err != nil {
+			return err
+		}
+		d.gen = g.id
+	}
 	was := k.detected
 	k.detected = d
 	if k.mover != "" && k.mover != k.found.Backend && k.mover != k.found.mover {

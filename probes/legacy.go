@@ -56,6 +56,7 @@ func openLegacy(family uint8) (*legacyTable, error) {
 
 // read copies the table. A table that is gone has no rules.
 func (t *legacyTable) read() (*legacyRead, error) {
+	t.copy = nil // its memory is written over
 	now := time.Now()
 	c, err := t.sock.readTable(&t.buf)
 	if errors.Is(err, errNoTable) {
