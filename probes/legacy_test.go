@@ -297,6 +297,62 @@ func TestLegacyCopyBoundsTheNext(t *testing.T) {
 	}))
 }
 
+// TestLegacyReadsOnSigns: the table is read when something points to a change, and not without a sign, nor when nothing
+// is pending.
+func TestLegacyReadsOnSigns(t *testing.T) {
+	ns := legacyNamespace(t)
+	lock := filepath.Join(t.TempDir(), "xtables.lock")
+	legacyRestore(t, ns, "iptables", lock, read(t, "iptables-1.36.rules"))
+	must(t, ns.Do(func() error {
+		k, err := NewKubeProxy(KubeProxyConfig{Verified: func(time.Duration) {}, Land: func([]ledger.Landing) {}, XtablesLock: lock})
+		if err != nil {
+			return err
+		}
+		if k.found, err = Detect(Hints{}); err != nil {
+			return err
+		}
+		if err := k.openLegacy(); err != nil {
+			return err
+		}
+		defer k.closeAll()
+		table := k.legacy[0]
+		turn := func(what string, wantRead bool) {
+			t.Helper()
+			last := table.copy
+			must(t, k.turnLegacy())
+			if read := table.copy != last; read != wantRead {
+				t.Errorf("%s: read %v, want %v", what, read, wantRead)
+			}
+			// Whatever it cost: the next may be read at once, and need not be for an hour.
+			table.next, table.nextChanged, table.due = time.Time{}, time.Time{}, time.Now().Add(time.Hour)
+		}
+		turn("nothing is pending", false)
+		touch(t, lock)
+		turn("nothing is pending, the lock was touched", false)
+		k.Watch([]ledger.Removal{web1})
+		k.takeNew()
+		turn("armed", true)
+		turn("no sign", false)
+		touch(t, lock)
+		turn("the lock was touched", true)
+		turn("no sign since", false)
+		table.due = time.Now()
+		turn("it is time", true)
+		legacyRestore(t, ns, "iptables", filepath.Join(t.TempDir(), "another.lock"), "*nat\n:FOREIGN - [0:0]\nCOMMIT\n")
+		table.next = time.Now().Add(time.Hour)
+		turn("another size, by somebody without the lock, soon after the last read", true)
+		table.next = time.Now().Add(time.Hour)
+		touch(t, lock)
+		turn("the lock was touched soon after the last read", false)
+		turn("later", true)
+		k.Forget([]ledger.Key{web1.Key})
+		k.takeNew()
+		touch(t, lock)
+		turn("nothing is pending any more", false)
+		return nil
+	}))
+}
+
 // TestLegacyTableIsNotCreated: asking the kernel for a table that does not exist makes it.
 func TestLegacyTableIsNotCreated(t *testing.T) {
 	ns := legacyNamespace(t, "nft")
@@ -467,26 +523,4 @@ func TestLastOf(t *testing.T) {
 			t.Errorf("%s: (%v, %v] absent=%v, want (%v, %v]", tt.name, got.Lo, got.Hi, got.Absent, want.Lo, want.Hi)
 		}
 	}
-}
-
-// FuzzTable: bytes that are no table are an error, and never a crash or a walk without end.
-func FuzzTable(f *testing.F) {
-	f.Add([]byte{}, uint32(0), uint32(0))
-	f.Add(make([]byte, 400), uint32(0), uint32(152))
-	f.Fuzz(func(t *testing.T, b []byte, entry, underflow uint32) {
-		info := tableInfo{hooks: 0x1f, size: uint32(len(b))}
-		for h := range info.entry {
-			info.entry[h], info.underflow[h] = entry, underflow
-		}
-		for _, family := range []uint8{2, 10} {
-			table, err := indexTable(family, info, b)
-			if err != nil {
-				continue
-			}
-			for name := range table.heads {
-				table.rules(name) //nolint:errcheck // it must only return
-			}
-			table.rules("OUTPUT") //nolint:errcheck // see above
-		}
-	})
 }
