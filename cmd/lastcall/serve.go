@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -108,6 +109,9 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 			ResourceVersion: s.applied(), NotReady: s.notReady()}
 		if line.Encode(beat) != nil || out.Flush() != nil || !follow {
 			return
+		}
+		if now := s.who(); now.Backend != hello.Backend || !slices.Equal(now.Families, hello.Families) {
+			return // the dataplane changed: the reader comes back for another hello
 		}
 		since = next
 		if stop.Err() != nil {

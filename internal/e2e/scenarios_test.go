@@ -29,6 +29,7 @@ func TestCluster(t *testing.T) {
 		{"unready and ready again is restored", restored},
 		{"agent killed with a removal pending", killed},
 		{"node leaves with a removal pending", nodeLeaves},
+		{"iptables-legacy, and then nftables", legacy},
 		{"API server restarts", apiServerRestarts},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, w) })
