@@ -95,27 +95,29 @@ COMMIT
 COMMIT
 `, map[string]bool{"web1": true, "web2": true, "local1": false, "local2": false}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			ns := freshnet.New(t, "nft", "iptables-nft-restore")
-			load := nft
-			if strings.HasSuffix(tt.fixture, ".rules") {
-				load = restore
-			}
-			load(t, ns, read(t, tt.fixture))
-			load(t, ns, tt.edit)
-			for name, r := range map[string]ledger.Removal{"web1": web1, "web2": web2, "local1": local(web1), "local2": local(web2)} {
-				must(t, ns.Do(func() error {
-					found, err := Detect()
-					if err != nil {
+		loads := map[string]func(testing.TB, *freshnet.Namespace, string){"": nft}
+		if strings.HasSuffix(tt.fixture, ".rules") {
+			loads = map[string]func(testing.TB, *freshnet.Namespace, string){"nft": restore, "legacy": restoreLegacy}
+		}
+		for backend, load := range loads {
+			t.Run(tt.name+" "+backend, func(t *testing.T) {
+				ns := freshnet.New(t, "nft", "iptables-nft-restore", "iptables-legacy-restore")
+				load(t, ns, read(t, tt.fixture))
+				load(t, ns, tt.edit)
+				for name, r := range map[string]ledger.Removal{"web1": web1, "web2": web2, "local1": local(web1), "local2": local(web2)} {
+					must(t, ns.Do(func() error {
+						found, err := Detect(Hints{})
+						if err != nil {
+							return err
+						}
+						got, err := found.Reachable([]ledger.Removal{r})
+						if err == nil && got[0] != tt.want[name] {
+							t.Errorf("%s reachable: got %v, want %v", name, got[0], tt.want[name])
+						}
 						return err
-					}
-					got, err := found.Reachable([]ledger.Removal{r})
-					if err == nil && got[0] != tt.want[name] {
-						t.Errorf("%s reachable: got %v, want %v", name, got[0], tt.want[name])
-					}
-					return err
-				}))
-			}
-		})
+					}))
+				}
+			})
+		}
 	}
 }

@@ -90,7 +90,7 @@ var reused = netip.MustParseAddr("10.248.30.1")
 // probe asks the agent's own reader.
 func (s site) probe(routed, not []ledger.Removal) error {
 	return s.enter(func() error {
-		found, err := probes.Detect()
+		found, err := probes.Detect(probes.Hints{})
 		if err != nil {
 			return err
 		}

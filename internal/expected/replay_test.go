@@ -24,6 +24,7 @@ var modes = []struct {
 }{
 	{testbed.NFTables, "zone-a"},
 	{testbed.IPTablesNFT, "zone-b"},
+	{testbed.IPTablesLegacy, "zone-c"},
 }
 
 var families = []ledger.Family{ledger.IPv4, ledger.IPv6}
@@ -52,12 +53,12 @@ func TestReplay(t *testing.T) {
 			if err := yaml.UnmarshalStrict([]byte(sections["node"]), s.node); err != nil {
 				t.Fatal(err)
 			}
-			ns := freshnet.New(t, "nft", "iptables-nft-restore")
+			ns := freshnet.New(t, "nft", "iptables-nft-restore", "iptables-legacy-restore")
 			for _, f := range families {
 				if s.mode == testbed.NFTables {
 					ns.Exec(t, sections[string(f)], "nft", "-f", "-")
 				} else {
-					ns.Exec(t, sections[string(f)], s.program(f, "-restore"))
+					ns.Exec(t, sections[string(f)], "env", "XTABLES_LOCKFILE="+filepath.Join(t.TempDir(), "lock"), s.program(f, "-restore"), "-w", "5")
 				}
 			}
 			s.exec = func(name string, args ...string) (string, error) { return ns.Exec(t, "", name, args...), nil }
