@@ -79,7 +79,8 @@ type walk struct {
 }
 
 func (w *walk) push(name string) {
-	if name != "" && !strings.HasPrefix(name, otherPolicy[w.removal.Path.Policy]) && !w.visited[name] {
+	other, known := otherPolicy[w.removal.Path.Policy]
+	if name != "" && !(known && strings.HasPrefix(name, other)) && !w.visited[name] {
 		w.visited[name] = true
 		w.todo = append(w.todo, name)
 	}
