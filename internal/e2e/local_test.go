@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,6 +30,11 @@ func localPolicy(t *testing.T, w *world) {
 		if _, err := handmade.Service(t.Context(), w.client, name, name, nil); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			if err := w.client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
 		patch := []byte(`{"spec":{"type":"NodePort","externalTrafficPolicy":"Local"}}`)
 		if _, err := w.client.CoreV1().Services(name).Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
