@@ -109,9 +109,16 @@ func TestLegacyLanding(t *testing.T) {
 			p := start(t, ns, KubeProxyConfig{XtablesLock: tt.lock(t, lock)})
 			p.Watch([]ledger.Removal{web1, api1})
 			p.passed(t)
+			var replaced func() (after, by time.Time)
+			if tt.edit != legacySwapped {
+				replaced = observe(t, ns)
+			}
 			began := time.Now()
 			legacyRestore(t, ns, "iptables", lock, tt.edit)
 			ended := time.Now()
+			if replaced != nil {
+				began, ended = replaced()
+			}
 			ld := receive(t, p.landings, "landing")
 			if ld.Key != web1.Key {
 				t.Fatalf("landed %v, want %v", ld.Key, web1.Key)
@@ -126,6 +133,43 @@ func TestLegacyLanding(t *testing.T) {
 				t.Error("landed although still routed")
 			}
 		})
+	}
+}
+
+// observe asks for the table's size as fast as it can, and returns between which two moments it changed.
+func observe(t *testing.T, ns *freshnet.Namespace) (changed func() (after, by time.Time)) {
+	type span struct{ after, by time.Time }
+	done, began := make(chan span, 1), make(chan struct{})
+	go ns.Do(func() error { //nolint:errcheck // nothing comes of it
+		s, err := openXtables(2)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		var first tableInfo
+		var at span
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+			now := time.Now()
+			i, err := s.info()
+			switch {
+			case err != nil:
+				return err
+			case first == tableInfo{}:
+				first = i
+				close(began)
+			case i != first:
+				at.by = time.Now()
+				done <- at
+				return nil
+			}
+			at.after = now
+		}
+		return nil
+	})
+	receive(t, began, "size of the table")
+	return func() (after, by time.Time) {
+		at := receive(t, done, "other size of the table")
+		return at.after, at.by
 	}
 }
 
