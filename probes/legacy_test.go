@@ -220,13 +220,20 @@ func TestLegacyLockMadeAnew(t *testing.T) {
 	heard("nothing happened", false)
 	for range 3 {
 		touch(t, path)
-		heard("made", true)
+		heard("made", true) // whoever made it was heard before it was closed, or after
+		l.touched()         //nolint:errcheck // see above
 		heard("after that", false)
 		f, err := os.Open(path)
 		must(t, err)
-		heard("opened", true)
+		heard("opened", false)
+		if now := time.Now(); !l.busy(now) || l.busy(now.Add(busyMost)) {
+			t.Error("who has it open is not at work, or is for ever")
+		}
 		must(t, f.Close())
 		heard("closed", true)
+		if l.busy(time.Now()) {
+			t.Error("nobody has it open, and is at work")
+		}
 		touch(t, path+".other")
 		heard("another file", false)
 		must(t, os.Remove(path))
@@ -385,6 +392,18 @@ func TestLegacyReadsOnSigns(t *testing.T) {
 		legacyRestore(t, ns, "iptables", filepath.Join(t.TempDir(), "another.lock"), "*nat\n:FOREIGN - [0:0]\nCOMMIT\n")
 		table.next = time.Now().Add(time.Hour)
 		turn("another size, by somebody without the lock, soon after the last read", true)
+		f, err := os.Open(lock)
+		if err != nil {
+			return err
+		}
+		table.due = time.Now()
+		turn("it is time, but somebody is at work", false)
+		legacyRestore(t, ns, "iptables", filepath.Join(t.TempDir(), "another.lock"), "*nat\n:FOREIGN - [0:0]\n-X FOREIGN\nCOMMIT\n")
+		turn("another size, but somebody is at work", false)
+		if err := f.Close(); err != nil {
+			return err
+		}
+		turn("he is done", true)
 		table.next = time.Now().Add(time.Hour)
 		touch(t, lock)
 		turn("the lock was touched soon after the last read", false)
