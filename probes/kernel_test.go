@@ -202,7 +202,7 @@ type probe struct {
 	blind    chan time.Time
 }
 
-func start(t *testing.T, ns *freshnet.Namespace, cfg KubeProxyConfig) *probe {
+func start(t testing.TB, ns *freshnet.Namespace, cfg KubeProxyConfig) *probe {
 	t.Helper()
 	p := &probe{passes: make(chan struct{}, 1), landings: make(chan ledger.Landing, 100), back: make(chan ledger.Key, 100), blind: make(chan time.Time, 1)}
 	cfg.Land = func(ls []ledger.Landing) {
@@ -239,7 +239,7 @@ func start(t *testing.T, ns *freshnet.Namespace, cfg KubeProxyConfig) *probe {
 	return p
 }
 
-func receive[T any](t *testing.T, ch chan T, what string) T {
+func receive[T any](t testing.TB, ch chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-ch:

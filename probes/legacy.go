@@ -27,7 +27,7 @@ type legacyTable struct {
 	copy *legacyRead // the last read; nil: none is kept
 
 	info    tableInfo // last answer to the cheap question
-	touched bool      // the lock was, since the last read began
+	touched bool      // somebody was done with the lock, since the last read began
 	fresh   bool      // something was armed that was not read yet
 	// Earliest times of a read: after a sign that the table was replaced, and without one. After a read
 	// of d the first is d later: who replaced it has spent more. The other is passShare x d later.
@@ -73,7 +73,8 @@ func (t *legacyTable) read() (*legacyRead, error) {
 	return r, nil
 }
 
-// turnLegacy asks the cheap questions, and reads the tables for which that is due.
+// turnLegacy asks the cheap questions, and reads the tables for which that is due. While somebody is at work no table is
+// read: he would have to wait for the kernel to be done with us, and it is at the end that it shows what he did.
 func (k *KubeProxy) turnLegacy() error {
 	touched, err := k.lock.touched()
 	if err != nil {
@@ -95,7 +96,7 @@ func (k *KubeProxy) turnLegacy() error {
 				return err
 			}
 		}
-		if t.isDue(wanted, time.Now()) {
+		if now := time.Now(); !k.lock.busy(now) && t.isDue(wanted, now) {
 			if err := k.readLegacy(t); err != nil {
 				return err
 			}

@@ -3,6 +3,8 @@ package probes
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +95,66 @@ func BenchmarkLegacy(b *testing.B) {
 				}
 				return nil
 			}))
+		})
+	}
+}
+
+// BenchmarkLegacyRestore is a partial sync of kube-proxy's, which removes one endpoint and puts it back: alone, and
+// beside a probe that waits for the removal. "slop" is the width of its interval.
+func BenchmarkLegacyRestore(b *testing.B) {
+	const services = 1000
+	ns := legacyNamespace(b)
+	rules, path := kubeProxyTable(services)
+	restoreLegacy(b, ns, rules)
+	dir, err := lockDir()
+	must(b, err)
+	lock := filepath.Join(dir, "xtables.lock")
+	gone := path(4321)
+	svc, sep := serviceChain(gone.Path), endpointChain(gone.Path)
+	var dispatch, without, with strings.Builder
+	for line := range strings.Lines(rules) {
+		switch {
+		case strings.HasPrefix(line, "-A KUBE-SERVICES "):
+			dispatch.WriteString(line)
+		case strings.HasPrefix(line, "-A "+svc+" ") && !strings.Contains(line, sep):
+			without.WriteString(line)
+			with.WriteString(line)
+		case strings.HasPrefix(line, "-A "+svc+" "), strings.HasPrefix(line, "-A "+sep+" "):
+			with.WriteString(line)
+		}
+	}
+	head := "*nat\n:KUBE-SERVICES - [0:0]\n:" + svc + " - [0:0]\n:" + sep + " - [0:0]\n" + dispatch.String()
+	remove, add := head+without.String()+"-X "+sep+"\nCOMMIT\n", head+with.String()+"COMMIT\n"
+	for _, beside := range []bool{false, true} {
+		b.Run(fmt.Sprintf("beside=%v", beside), func(b *testing.B) {
+			var p *probe
+			if beside {
+				p = start(b, ns, KubeProxyConfig{XtablesLock: lock})
+			}
+			var slops []time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				restoreLegacy(b, ns, add)
+				if beside {
+					gone.Seen = time.Now()
+					p.Watch([]ledger.Removal{gone})
+				}
+				b.StartTimer()
+				restoreLegacy(b, ns, remove)
+				b.StopTimer()
+				if beside {
+					ld := receive(b, p.landings, "landing")
+					if slop, ok := ld.Slop(); ok {
+						slops = append(slops, slop)
+					}
+				}
+				b.StartTimer()
+			}
+			if len(slops) > 0 {
+				slices.Sort(slops)
+				b.ReportMetric(float64(slops[len(slops)/2].Milliseconds()), "ms-slop-p50")
+				b.ReportMetric(float64(len(slops))/float64(b.N), "bounded")
+			}
 		})
 	}
 }

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // lockWatch tells when somebody opens or closes the file with which iptables-legacy's programs exclude one another.
 // Every one of them opens it when it starts and closes it when it ends, readers too; nobody has to, and one that
-// waits (-w) opens it long before it commits. So an event is a reason to look and never a bound: bounds are reads.
+// waits (-w) opens it long before it commits. So an event is a reason to look, or not to look yet, and never a bound: bounds
+// are reads.
 //
 // It watches inodes and opens nothing itself. The directory is watched as well, for a file that appears later or
 // is made anew.
@@ -19,6 +21,18 @@ type lockWatch struct {
 	fd        int
 	path      string
 	dir, file int // watch descriptors; -1: none
+
+	holders int       // who has it open, as far as was heard
+	since   time.Time // when the first of them opened it
+}
+
+// busyMost is how long somebody is taken for being at work: a program that keeps the file open must not keep us from
+// reading.
+const busyMost = 10 * time.Second
+
+// busy reports whether a program of iptables-legacy is at work.
+func (l *lockWatch) busy(now time.Time) bool {
+	return l != nil && l.holders > 0 && now.Sub(l.since) < busyMost
 }
 
 const lockEvents = unix.IN_OPEN | unix.IN_CLOSE_WRITE | unix.IN_CLOSE_NOWRITE
@@ -51,11 +65,11 @@ func (l *lockWatch) watchFile() error {
 	case err != nil:
 		return err
 	}
-	l.file = file
+	l.file, l.holders = file, 0
 	return nil
 }
 
-// touched takes what is new and reports whether the lock may have been taken or released. It does not wait.
+// touched takes what is new and reports whether somebody may be done with the lock. It does not wait.
 func (l *lockWatch) touched() (yes bool, err error) {
 	if l == nil {
 		return false, nil
@@ -83,7 +97,12 @@ func (l *lockWatch) touched() (yes bool, err error) {
 				yes, again = true, true
 			case wd == l.dir && name == filepath.Base(l.path):
 				yes, again = true, true // whoever made it is at work
+			case wd == l.file && mask&unix.IN_OPEN != 0:
+				if l.holders++; l.holders == 1 {
+					l.since = time.Now()
+				}
 			case wd == l.file && mask&lockEvents != 0:
+				l.holders = max(0, l.holders-1) // it may have been open before we came
 				yes = true
 			}
 		}

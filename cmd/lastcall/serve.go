@@ -110,15 +110,15 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 		if line.Encode(beat) != nil || out.Flush() != nil || !follow {
 			return
 		}
-		if now := s.who(); now.Backend != hello.Backend || !slices.Equal(now.Families, hello.Families) {
-			return // the dataplane changed: the reader comes back for another hello
-		}
 		since = next
 		if stop.Err() != nil {
 			if len(lines) == 0 {
 				return
 			}
 			continue
+		}
+		if now := s.who(); now.Backend != hello.Backend || !slices.Equal(now.Families, hello.Families) {
+			return // the dataplane changed: the reader comes back for another hello
 		}
 		s.waitForLine(r.Context(), stop, next)
 	}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -39,10 +40,12 @@ func legacy(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := w.StopKubeProxy(t.Context(), node.Name); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := w.StopKubeProxy(ctx, node.Name); err != nil {
 			t.Error(err)
 		}
-		if err := w.StartKubeProxy(t.Context(), node.Name); err != nil {
+		if err := w.StartKubeProxy(ctx, node.Name); err != nil {
 			t.Error(err)
 		}
 	})
