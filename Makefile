@@ -40,6 +40,12 @@ lint: ## gofmt, vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
+VERSIONS ?= v1.34.4,v1.35.4,v1.36.3
+.PHONY: expected
+expected: ## ask the real kube-proxy of VERSIONS what it programs, and record it (builds each once, 5 minutes)
+	REQUIRE_CLUSTER=1 $(GO) test ./internal/expected -run TestLive -count=1 -v -timeout 60m -versions $(VERSIONS) -update
+	REQUIRE_KERNEL=1 $(GO) test ./internal/expected -run TestReplay -count=1
+
 .PHONY: accuracy
 accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hour)
 	@bash bench/demo/packages.sh

@@ -113,6 +113,36 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 	return watch, forget
 }
 
+// Dataplane says which backend programs the place from now on, and which families of it are measured: none, if it is one
+// that cannot be. What is open stays open, for the place is the same; but what is of a family that is not measured any
+// more ends as gap, and is returned for the probe to forget.
+func (l *Ledger) Dataplane(backend string, measured []Family, at time.Time) (forget []Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell() // by the old name
+	b := l.newBatch()
+	for k := range l.open {
+		if !slices.Contains(measured, k.Path.Family()) {
+			l.end(b, k, Gap, at)
+			forget = append(forget, k)
+		}
+	}
+	b.publish(l)
+	if len(forget) > 0 {
+		l.cfg.Metrics.Lost("dataplane", 1)
+	}
+	l.cfg.Backend, l.cfg.Families = backend, measured
+	if len(measured) == 0 {
+		l.cfg.Metrics.Unmeasured(backend)
+		return forget
+	}
+	l.cfg.Metrics.Dataplane(backend, measured)
+	for f := range l.seen {
+		l.cfg.Metrics.opened(f)
+	}
+	return forget
+}
+
 // measured reports whether the path has a place here, and starts the series of its family.
 func (l *Ledger) measured(p Path) bool {
 	f := p.Family()

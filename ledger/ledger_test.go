@@ -118,6 +118,17 @@ func TestLedger(t *testing.T) {
 			"removals (10,11] a: landed=1 pending=0 retained=0 opened",
 			"removals (20,21] a: landed=1 pending=0 retained=0",
 		}},
+		{"two policies of one path: each with its own end", func(l *Ledger) {
+			local := a1
+			local.Path.Policy = Local
+			l.Apply([]Change{left(a1, 1), retain(local, 1)})
+			l.Land(seen(l, landing(a1, 10, 11)))
+			l.Apply([]Change{left(local, 20)})
+			l.Land(seen(l, landing(local, 30, 31)))
+		}, []string{
+			"removals (10,11] a: landed=1 pending=0 retained=1 kept opened",
+			"removals (30,31] a: landed=1 pending=0 retained=0 opened",
+		}},
 		{"ready again before it landed", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
 			_, forget := l.Apply([]Change{{At: ms(5), Returned: &a1}})

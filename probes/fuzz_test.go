@@ -200,18 +200,18 @@ func (c *chooser) expression(to *attrs, want *rule, family uint8) {
 		expr(to, "lookup", func(a *attrs) { a.string(unix.NFTA_LOOKUP_SET, "set") })
 	case 3:
 		lookup(to, "map-"+chain, unix.NFT_REG_1)
-		nat(to, unix.NFT_NAT_DNAT, unix.NFT_REG_1, unix.NFT_REG32_00+1)
+		natExpr(to, unix.NFT_NAT_DNAT, unix.NFT_REG_1, unix.NFT_REG32_00+1)
 		want.dnatMaps = append(want.dnatMaps, "map-"+chain)
 	case 4:
 		ap := c.endpoint(family)
 		constants(to, ap)
 		kind := uint32(c.n(2)) // NFT_NAT_SNAT is 0
-		nat(to, kind, unix.NFT_REG_1, unix.NFT_REG_2)
+		natExpr(to, kind, unix.NFT_REG_1, unix.NFT_REG_2)
 		if kind == unix.NFT_NAT_DNAT {
 			want.dnat = append(want.dnat, ap)
 		}
 	case 5:
-		nat(to, unix.NFT_NAT_DNAT, unix.NFT_REG_4, unix.NFT_REG_3) // from something that is not decoded
+		natExpr(to, unix.NFT_NAT_DNAT, unix.NFT_REG_4, unix.NFT_REG_3) // from something that is not decoded
 		want.opaque = true
 	case 6:
 		ap := c.endpoint(family)
@@ -262,7 +262,7 @@ func constants(to *attrs, ap netip.AddrPort) {
 	}
 }
 
-func nat(to *attrs, kind, addr, port uint32) {
+func natExpr(to *attrs, kind, addr, port uint32) {
 	expr(to, "nat", func(a *attrs) {
 		a.bytes(unix.NFTA_NAT_TYPE, be(kind))
 		a.bytes(unix.NFTA_NAT_REG_ADDR_MIN, be(addr))

@@ -3,7 +3,6 @@ package probes
 import (
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/lastcall-k8s/lastcall/internal/freshnet"
 )
-
-var recordSeeds = flag.Bool("record", false, "write what this kernel answers as seeds of FuzzAnswers")
 
 // nft135 is what kube-proxy wrote up to 1.35: a verdict map to a chain for each endpoint.
 const nft135 = `
@@ -68,7 +65,7 @@ func TestRecordings(t *testing.T) {
 			if n := checkAnswers(t, d, dump, 1); n == 0 {
 				t.Errorf("%s %s: the kernel's answer holds nothing", r.name, name)
 			}
-			if *recordSeeds {
+			if *record {
 				writeSeed(t, "FuzzAnswers", r.name+"-"+name, d, dump)
 			}
 		}
@@ -155,7 +152,7 @@ func TestStrangeRulesInIPTables(t *testing.T) {
 		ns := freshnet.New(t, "nft", "iptables-nft-restore")
 		restore(t, ns, read(t, "iptables-1.36.rules"))
 		var found Found
-		must(t, ns.Do(func() (err error) { found, err = Detect(); return err }))
+		must(t, ns.Do(func() (err error) { found, err = Detect(Hints{}); return err }))
 		nft(t, ns, edit)
 		must(t, ns.Do(func() error {
 			sock, err := openNetfilter()

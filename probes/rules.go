@@ -182,21 +182,29 @@ func (d *ruleDecoder) target(r *rule, b []byte) error {
 	if name != "DNAT" || err != nil {
 		return err
 	}
-	switch {
-	case rev == 0 && len(info) >= 20: // rangesize, flags, min_ip, max_ip, min, max
-		addr, _ := netip.AddrFromSlice(info[8:12])
-		r.dnat = append(r.dnat, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[16:])))
-	case rev >= 1 && len(info) >= 40: // flags, min_addr[16], max_addr[16], min_proto, max_proto
-		size := 16
-		if d.family == unix.NFPROTO_IPV4 {
-			size = 4 // union nf_inet_addr: IPv4 uses the first word
-		}
-		addr, _ := netip.AddrFromSlice(info[4 : 4+size])
-		r.dnat = append(r.dnat, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[36:])))
-	default:
+	if ap, ok := xtDNAT(d.family, rev, info); ok {
+		r.dnat = append(r.dnat, ap)
+	} else {
 		r.opaque = true
 	}
 	return nil
+}
+
+// xtDNAT is the address of the target DNAT; iptables-nft and iptables-legacy store it alike.
+func xtDNAT(family uint8, rev uint32, info []byte) (netip.AddrPort, bool) {
+	switch {
+	case rev == 0 && len(info) >= 20: // rangesize, flags, min_ip, max_ip, min, max
+		addr, _ := netip.AddrFromSlice(info[8:12])
+		return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[16:])), true
+	case rev >= 1 && len(info) >= 40: // flags, min_addr[16], max_addr[16], min_proto, max_proto
+		size := 16
+		if family == unix.NFPROTO_IPV4 {
+			size = 4 // union nf_inet_addr: IPv4 uses the first word
+		}
+		addr, _ := netip.AddrFromSlice(info[4 : 4+size])
+		return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[36:])), true
+	}
+	return netip.AddrPort{}, false
 }
 
 // decodeData reads NFTA_DATA_VALUE or the chain of NFTA_DATA_VERDICT.

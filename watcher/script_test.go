@@ -229,7 +229,11 @@ func describe(c ledger.Change) string {
 }
 
 func describeKey(k ledger.Key) string {
-	return fmt.Sprintf("%s %s/%s %s", k.UID, k.Path.Service, k.Path.Service.Protocol, k.Path.Endpoint)
+	policy := ""
+	if k.Path.Policy == ledger.Local {
+		policy = " local"
+	}
+	return fmt.Sprintf("%s %s/%s%s %s", k.UID, k.Path.Service, k.Path.Service.Protocol, policy, k.Path.Endpoint)
 }
 
 func offset(t time.Time) string { return fmt.Sprintf("%+gs", t.Sub(epoch).Seconds()) }

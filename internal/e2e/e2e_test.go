@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	thin, err := testbed.ParseNodes("nftables")
+	thin, err := testbed.ParseNodes("iptables-legacy,nftables")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,10 +24,12 @@ func TestCluster(t *testing.T) {
 	}{
 		{"rollout", rollout},
 		{"last endpoint is retained", lastEndpoint},
+		{"policy Local is kept on the pod's own node", localPolicy},
 		{"stuck kube-proxy expires, then lands late", stuck},
 		{"unready and ready again is restored", restored},
 		{"agent killed with a removal pending", killed},
 		{"node leaves with a removal pending", nodeLeaves},
+		{"iptables-legacy, and then nftables", legacy},
 		{"API server restarts", apiServerRestarts},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, w) })

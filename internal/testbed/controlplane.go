@@ -98,7 +98,7 @@ func (c *Cluster) apiServer(more ...string) command {
 	return command{name: "kube-apiserver", args: append([]string{c.component("kube-apiserver"),
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--bind-address=0.0.0.0", fmt.Sprintf("--secure-port=%d", apiServerPort), "--advertise-address=" + controlPlaneIP,
-		"--service-cluster-ip-range=" + serviceCIDR,
+		"--service-cluster-ip-range=" + c.Spec.joined(serviceCIDR, serviceCIDR6),
 		"--tls-cert-file=" + pki + "/apiserver.crt", "--tls-private-key-file=" + pki + "/apiserver.key", "--client-ca-file=" + pki + "/ca.crt",
 		"--service-account-key-file=" + pki + "/sa.key", "--service-account-signing-key-file=" + pki + "/sa.key",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
@@ -218,6 +218,10 @@ func (n Node) object() *corev1.Node {
 			{Type: corev1.NodeInternalIP, Address: n.IP},
 			{Type: corev1.NodeHostName, Address: n.Name},
 		}},
+	}
+	if n.IP6 != "" {
+		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, n.PodCIDR6)
+		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: n.IP6})
 	}
 	if !n.Thin {
 		return node
