@@ -72,10 +72,11 @@ const (
 	EventHeartbeat    EventType = "heartbeat"    // nothing new; what was applied
 )
 
-// Settled is what a line says of one pod: the removals that ended with it, by outcome, and what
-// is open after it.
+// Settled is what a line says of one pod in the line's family: the removals that it opened, those that ended with it, by
+// outcome, and what is open after it. Over all lines, opened = outcomes + open.
 type Settled struct {
 	UID      string          `json:"uid"`
+	Opened   int             `json:"opened,omitempty"`
 	Outcomes map[Outcome]int `json:"outcomes,omitempty"`
 	// SeenFirst and SeenLast are the earliest and the latest receipt of the API events behind the
 	// landed removals; absent for those re-armed from a baseline.
@@ -191,10 +192,14 @@ func (b *batch) pod(g group, at time.Time, uid string) *Settled {
 	return &e.Departures[len(e.Departures)-1]
 }
 
-// opened makes sure that the pod's open counts are told, with what opened the removal.
-func (b *batch) opened(k Key, c Change) {
+// opened makes sure that the pod's open counts are told, with what opened the removal; begun unless it was open before, as
+// retained.
+func (b *batch) opened(k Key, c Change, begun bool) {
 	g := group{family: k.Path.Family(), at: c.At.UnixNano()}
 	p := b.pod(g, c.At, k.UID)
+	if begun {
+		p.Opened++
+	}
 	if port := k.Path.Endpoint.Port(); !slices.Contains(p.Ports, port) {
 		p.Ports = append(p.Ports, port)
 	}
@@ -237,7 +242,7 @@ func (b *batch) publish(l *Ledger) {
 		e := b.lines[g]
 		for i := range e.Departures {
 			p := &e.Departures[i]
-			if c := l.pods[p.UID]; c != nil {
+			if c := l.pods[share{p.UID, b.lines[g].Family}]; c != nil {
 				p.Open = *c
 			}
 		}

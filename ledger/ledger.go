@@ -30,9 +30,17 @@ type Ledger struct {
 
 	mu   sync.Mutex
 	open map[Key]*entry
-	pods map[string]*Open // by UID, while the pod has open removals
-	seen map[Family]bool  // families that had a removal
+	pods map[share]*Open // while it has open removals
+	seen map[Family]bool // families that had a removal
 }
+
+// share is what a pod has in one family: kube-proxy runs one proxier per family, and so an event line is about one.
+type share struct {
+	uid    string
+	family Family
+}
+
+func shareOf(k Key) share { return share{k.UID, k.Path.Family()} }
 
 // entry is one open removal.
 type entry struct {
@@ -56,7 +64,7 @@ func New(cfg Config) *Ledger {
 	if cfg.MaxOpen == 0 {
 		cfg.MaxOpen = 50_000
 	}
-	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*Open{}, seen: map[Family]bool{}}
+	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[share]*Open{}, seen: map[Family]bool{}}
 	cfg.Metrics.watch(l)
 	return l
 }
@@ -120,40 +128,42 @@ func (l *Ledger) left(b *batch, r Removal, c Change) bool {
 		l.close(e) // its outcome stands; this is another removal
 		e = nil
 	}
-	if e == nil {
-		if l.full(b, r.Key, c.At) {
+	begun := e == nil
+	if begun {
+		if l.full(b, r.Key, c) {
 			return false
 		}
 		e = &entry{}
 		l.open[r.Key] = e
 	} else {
-		l.tally(r.UID, e.state, -1)
+		l.tally(r.Key, e.state, -1)
 	}
 	e.Removal, e.state = r, pending
-	l.tally(r.UID, pending, +1)
-	b.opened(r.Key, c)
+	l.tally(r.Key, pending, +1)
+	b.opened(r.Key, c, begun)
 	return true
 }
 
 // full ends a new removal as gap if there is no room for it: memory is bounded, and what does not fit is
 // said, not dropped.
-func (l *Ledger) full(b *batch, k Key, at time.Time) bool {
+func (l *Ledger) full(b *batch, k Key, c Change) bool {
 	if len(l.open) < l.cfg.MaxOpen {
 		return false
 	}
 	l.cfg.Metrics.Lost("capacity", 1)
-	l.count(b, k, Gap, at)
+	b.opened(k, c, true)
+	l.count(b, k, Gap, c.At)
 	return true
 }
 
 // retain opens a removal in the retained state: it is expected here although its pod leaves.
 func (l *Ledger) retain(b *batch, r Removal, c Change) {
-	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, c.At) {
+	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, c) {
 		return
 	}
 	l.open[r.Key] = &entry{Removal: r, state: retained}
-	l.tally(r.UID, retained, +1)
-	b.opened(r.Key, c)
+	l.tally(r.Key, retained, +1)
+	b.opened(r.Key, c, true)
 }
 
 // end settles an open removal that no landing will settle any more.
@@ -228,7 +238,7 @@ func (l *Ledger) Expire(now time.Time) {
 		if e.state != pending || now.Sub(e.Seen) < l.cfg.Horizon {
 			continue
 		}
-		l.tally(k.UID, pending, -1)
+		l.tally(k, pending, -1)
 		e.state = expired
 		l.count(b, k, Expired, now)
 	}
@@ -256,8 +266,11 @@ func (l *Ledger) Open() (pending, retained int) {
 
 func (l *Ledger) counts() map[string]Open {
 	m := make(map[string]Open, len(l.pods))
-	for uid, c := range l.pods {
-		m[uid] = *c
+	for of, c := range l.pods {
+		o := m[of.uid]
+		o.Pending += c.Pending
+		o.Retained += c.Retained
+		m[of.uid] = o
 	}
 	return m
 }
@@ -285,16 +298,17 @@ func (l *Ledger) pendingByFamily(f Family) (n int, oldest time.Time, ever bool) 
 func (l *Ledger) close(e *entry) {
 	delete(l.open, e.Key)
 	if e.state != expired {
-		l.tally(e.UID, e.state, -1)
+		l.tally(e.Key, e.state, -1)
 	}
 }
 
-// tally keeps the count of what is open per pod.
-func (l *Ledger) tally(uid string, s state, n int) {
-	c := l.pods[uid]
+// tally keeps the count of what is open per pod and family.
+func (l *Ledger) tally(k Key, s state, n int) {
+	of := shareOf(k)
+	c := l.pods[of]
 	if c == nil {
 		c = &Open{}
-		l.pods[uid] = c
+		l.pods[of] = c
 	}
 	switch s {
 	case pending:
@@ -303,7 +317,7 @@ func (l *Ledger) tally(uid string, s state, n int) {
 		c.Retained += n
 	}
 	if *c == (Open{}) {
-		delete(l.pods, uid)
+		delete(l.pods, of)
 	}
 }
 
