@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,7 @@ type Agent struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	err    error
+	killed atomic.Bool
 
 	mu     sync.Mutex
 	events []ledger.Event
@@ -179,6 +181,10 @@ func (a *Agent) Stop() error {
 
 // Kill ends the agent with SIGKILL.
 func (a *Agent) Kill() {
+	a.killed.Store(true)
 	a.cmd.Process.Kill() //nolint:errcheck // it may have exited
 	<-a.exited
 }
+
+// Killed reports whether Kill was called: such an agent says no last word.
+func (a *Agent) Killed() bool { return a.killed.Load() }
