@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -39,9 +40,10 @@ const (
 // node is a node of the cluster with what its agent says of itself.
 type node struct {
 	name     string
-	uid      string // of the Node object
-	ready    bool   // the Node's condition
-	expected bool   // it is in the Node list
+	uid      string    // of the Node object
+	created  time.Time // the Node object, by the API server's clock
+	ready    bool      // the Node's condition
+	expected bool      // it is in the Node list
 	taints   []string
 
 	agent    agentState
@@ -306,6 +308,9 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 		k.family = ledger.IPv6
 	}
 	p := r.parts[k]
+	if p == nil && n.created.After(r.placesFixed()) {
+		return // it never routed to the pod: that the path is not there says nothing
+	}
 	if p != nil && p.boot != n.boot && p.open != (ledger.Open{}) {
 		r.open--
 	}
@@ -359,6 +364,19 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	}
 }
 
+// joinSlack is how far the API server's clock, which dates Nodes to the second, may be ahead of ours. Before its agent speaks
+// a new node needs longer than that.
+const joinSlack = 2 * time.Second
+
+// placesFixed is when the row's set of places was fixed: a node that was created later is none of them.
+func (r *row) placesFixed() time.Time {
+	at := r.origin().at
+	if at.IsZero() {
+		at = r.born
+	}
+	return at.Add(joinSlack)
+}
+
 // first notes the first line of a node about a row: from there on it must be read again if we die before the row
 // is stored.
 func (j *joiner) first(r *row, n *node, seq uint64) {
@@ -382,9 +400,9 @@ func version(s string) uint64 {
 
 // census is what all rows of a moment have in common: who is expected, and who can answer.
 type census struct {
-	expected int
-	unfit    []unfit // expected, and cannot answer
-	fit      []*node // by the version they have applied, lowest first
+	created []time.Time // of the expected, oldest first
+	unfit   []unfit     // expected, and cannot answer
+	fit     []*node     // by the version they have applied, lowest first
 }
 
 // unfit is a node that cannot answer, and why; soft if it may come back in a moment.
@@ -404,7 +422,7 @@ func (j *joiner) census(now time.Time) census {
 		if !n.expected || !n.ready {
 			continue
 		}
-		c.expected++
+		c.created = append(c.created, n.created)
 		following := n.agent.state == report.AgentFollowing || n.agent.state == report.AgentCatchingUp
 		n.followed = n.followed || n.agent.state == report.AgentFollowing
 		switch {
@@ -418,6 +436,7 @@ func (j *joiner) census(now time.Time) census {
 		}
 	}
 	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
+	slices.SortFunc(c.created, time.Time.Compare)
 	return c
 }
 
@@ -427,10 +446,14 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	if r.complete {
 		return
 	}
-	age := now.Sub(r.born)
-	r.expected, r.missing = c.expected, nil
-	open, behind := 0, 0
+	age, fixed := now.Sub(r.born), r.placesFixed()
+	r.expected, r.missing = sort.Search(len(c.created), func(i int) bool { return c.created[i].After(fixed) }), nil
+	open, unfit, behind := 0, 0, 0
 	for _, u := range c.unfit {
+		if u.node.created.After(fixed) {
+			continue
+		}
+		unfit++
 		switch {
 		case u.soft, u.node.agent.state == report.AgentUnreachable && (age < 10*time.Second || now.Sub(u.node.heard) < 10*time.Second):
 			open++ // it may come back
@@ -441,6 +464,9 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	for _, n := range c.fit {
 		if n.applied >= r.version {
 			break
+		}
+		if n.created.After(fixed) {
+			continue
 		}
 		behind++
 		if age < patience {
@@ -462,7 +488,7 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 			}
 		}
 	}
-	r.answered = max(len(c.fit)-behind-pending, 0)
+	r.answered = max(r.expected-unfit-behind-pending, 0)
 	// Slices follow the pod: before any place was told, silence means nothing.
 	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
 	if open == 0 && pending == 0 && !quiet && age > time.Second {
