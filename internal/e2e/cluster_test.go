@@ -77,6 +77,9 @@ func TestCluster(t *testing.T) {
 			{"agent killed with a removal pending", ipt, killed},
 			{"agent killed, and it lands before the next one", nft, killedMeanwhile},
 			{"agent stopped with a removal pending", ipt, stopped},
+			{"agent gets no CPU", ipt, starved},
+			{"kube-proxy restarts, nftables", thin, kubeProxyRestarts},
+			{"kube-proxy restarts, iptables-nft", ipt, kubeProxyRestarts},
 			{"node leaves with a removal pending", thin, nodeLeaves},
 			{"rules of another mode are left hooked", thin, leftovers},
 		} {

@@ -47,14 +47,14 @@ func fiftyServices(t *testing.T, e *everywhere) {
 	}
 }
 
-// paths counts the endpoint chains to an address.
+// paths counts the rules and elements that lead to an address.
 func (w *world) paths(n testbed.Node, to netip.AddrPort) (int, error) {
-	args, spelling := []string{"nft", "list", "table", "ip", "kube-proxy"}, fmt.Sprintf("%s . %d", to.Addr(), to.Port())
+	spelling := fmt.Sprintf("%s . %d", to.Addr(), to.Port())
 	if n.Mode != testbed.NFTables {
-		args, spelling = []string{"iptables-save", "-t", "nat"}, "--to-destination "+to.String()
+		spelling = "--to-destination " + to.String()
 	}
-	out, err := w.Command(n.Name, args[0], args[1:]...).Output()
-	return strings.Count(string(out), spelling), err
+	rules, err := w.rules(n)
+	return strings.Count(string(rules), spelling), err
 }
 
 // thirtyAtOnce: one write, one sync, one commit: whatever each of them is said to have landed by must have it in common.

@@ -56,10 +56,17 @@ func forced(t *testing.T, e *everywhere) {
 		t.Errorf("%+v", d)
 	}
 	for _, a := range others {
-		d := event(t, a, "departure", func(e ledger.Event) bool { return e.Type == ledger.EventDeparture && e.Pod.UID == string(p.UID) })
-		if d.Reason != ledger.Vanished && d.Reason != ledger.Delete || d.T0Source != ledger.FromSlice {
-			t.Errorf("%s: %+v", a.Node, d)
-		}
+		shown(t, a, p)
+	}
+}
+
+// shown: what a node that is not the pod's own sees is the slices. They say that it terminates, unless it was gone before the
+// controller wrote them.
+func shown(t *testing.T, a *nodeagent.Agent, p *corev1.Pod) {
+	t.Helper()
+	d := event(t, a, "departure", func(e ledger.Event) bool { return e.Type == ledger.EventDeparture && e.Pod.UID == string(p.UID) })
+	if d.Reason != ledger.Vanished && d.Reason != ledger.Delete || d.T0Source != ledger.FromSlice {
+		t.Errorf("%s: %+v", a.Node, d)
 	}
 }
 
@@ -73,7 +80,7 @@ func evicted(t *testing.T, e *everywhere) {
 	e.leftGracefully(t, p, ledger.Evict)
 }
 
-// leftGracefully: the pod's own node knows why, and since when; the slices show everybody that it leaves.
+// leftGracefully: the pod's own node knows why, and since when; the others know what the slices say.
 func (e *everywhere) leftGracefully(t *testing.T, p *corev1.Pod, why ledger.Reason) {
 	t.Helper()
 	e.ends(t, string(p.UID), 1, ledger.Landed)
@@ -82,9 +89,7 @@ func (e *everywhere) leftGracefully(t *testing.T, p *corev1.Pod, why ledger.Reas
 		t.Errorf("%+v", d)
 	}
 	for _, a := range others {
-		if d := departed(t, a, string(p.UID), ledger.Delete); d.T0Source != ledger.FromSlice {
-			t.Errorf("%s: %+v", a.Node, d)
-		}
+		shown(t, a, p)
 	}
 }
 

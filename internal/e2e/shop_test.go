@@ -130,9 +130,13 @@ func (w *world) routed(t *testing.T, to ...netip.AddrPort) {
 	t.Helper()
 	within(t, time.Minute, func() error {
 		for _, n := range w.Nodes {
+			rules, err := w.rules(n)
+			if err != nil {
+				return err
+			}
 			for _, at := range to {
-				if ok, err := w.routes(n, at); err != nil || !ok {
-					return fmt.Errorf("%s does not route to %s: %v", n.Name, at, err)
+				if !mentions(rules, at) {
+					return fmt.Errorf("%s does not route to %s", n.Name, at)
 				}
 			}
 		}
@@ -140,17 +144,46 @@ func (w *world) routed(t *testing.T, to ...netip.AddrPort) {
 	})
 }
 
-// routes asks the node's own tool, not our reader, whether a rule sends connections to the address.
+// unrouted waits until a node routes to the address no more, and returns when it last did and when that was over.
+func (w *world) unrouted(t *testing.T, node string, to netip.AddrPort) (still, gone time.Time) {
+	t.Helper()
+	n, err := w.Node(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, soon, func() error {
+		asked := time.Now()
+		on, err := w.routes(n, to)
+		if err != nil {
+			return err
+		}
+		if on {
+			still = asked
+			return fmt.Errorf("%s still routes to %s", node, to)
+		}
+		gone = time.Now()
+		return nil
+	})
+	return still, gone
+}
+
+// routes asks whether a rule of the node sends connections to the address.
 func (w *world) routes(n testbed.Node, to netip.AddrPort) (bool, error) {
+	rules, err := w.rules(n)
+	return mentions(rules, to), err
+}
+
+// rules are what the node's own tool, not our reader, prints of kube-proxy's.
+func (w *world) rules(n testbed.Node) ([]byte, error) {
 	args := []string{"nft", "list", "table", "ip", "kube-proxy"}
 	if n.Mode != testbed.NFTables {
 		args = []string{"iptables-save", "-t", "nat"}
 	}
 	out, err := w.Command(n.Name, args[0], args[1:]...).Output()
 	if err != nil {
-		return false, fmt.Errorf("%v: %w", args, err)
+		return nil, fmt.Errorf("%v on %s: %w", args, n.Name, err)
 	}
-	return mentions(out, to), nil
+	return out, nil
 }
 
 func mentions(rules []byte, to netip.AddrPort) bool {
