@@ -130,7 +130,7 @@ func (e *everywhere) ends(t *testing.T, uid string, n int, want ledger.Outcome) 
 func departed(t *testing.T, a *nodeagent.Agent, uid string, why ledger.Reason) ledger.Event {
 	t.Helper()
 	told := func(e ledger.Event) bool { return e.Type == ledger.EventDeparture && e.Pod.UID == uid }
-	ctx, cancel := context.WithTimeout(t.Context(), soon/2)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	e, err := a.Await(ctx, func(e ledger.Event) bool { return told(e) && e.Reason == why })
 	if err != nil {

@@ -211,7 +211,8 @@ func sample(f *dto.MetricFamily, labels map[string]string) int {
 func endInBalance(t *testing.T, a *nodeagent.Agent, followed func()) {
 	t.Helper()
 	if !a.Killed() {
-		balanced(t, a)
+		said := func(context.Context) ([]ledger.Event, error) { return a.Events(), nil }
+		balanced(t, a.Node, said, a.Metrics)
 		if err := a.Stop(); err != nil {
 			t.Errorf("agent on %s: %v", a.Node, err)
 		}
@@ -227,22 +228,27 @@ func endInBalance(t *testing.T, a *nodeagent.Agent, followed func()) {
 }
 
 // balanced waits until metrics and lines agree: other scenarios may be opening and settling removals between the two answers.
-func balanced(t *testing.T, a *nodeagent.Agent) {
+func balanced(t *testing.T, node string, lines func(context.Context) ([]ledger.Event, error), metrics func(context.Context) (string, error)) *books {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // in a cleanup the test's own has ended
+	ctx, cancel := context.WithTimeout(context.Background(), soon/2) // in a cleanup the test's own has ended
 	defer cancel()
 	for {
-		text, err := a.Metrics(ctx)
+		text, err := metrics(ctx)
+		var events []ledger.Event
 		if err == nil {
-			err = addUp(a.Events()).agree(text)
+			events, err = lines(ctx)
+		}
+		b := addUp(events)
+		if err == nil {
+			err = b.agree(text)
 		}
 		if err == nil {
-			return
+			return b
 		}
 		select {
 		case <-ctx.Done():
-			t.Errorf("%s: metrics and lines do not agree: %v", a.Node, err)
-			return
+			t.Errorf("%s: metrics and lines do not agree: %v", node, err)
+			return b
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -128,7 +128,7 @@ func outcome(t *testing.T, a *nodeagent.Agent, uid string) (ledger.Event, ledger
 
 func event(t *testing.T, a *nodeagent.Agent, what string, f func(ledger.Event) bool) ledger.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	e, err := a.Await(ctx, f)
 	if err != nil {

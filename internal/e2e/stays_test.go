@@ -90,7 +90,7 @@ func (w *world) setReady(t *testing.T, p corev1.Pod, v string) {
 
 // unready: no pod leaves, and the path goes all the same. When the pod goes later it has nothing left to be removed.
 func unready(t *testing.T, e *everywhere) {
-	s := e.shop(t, "unready", 2, 3) // long enough for a slice to say terminating
+	s := e.shop(t, "unready", 2, 20) // long enough for a slice to say terminating
 	p := s.pods(t)[0]
 	e.setReady(t, p, "false")
 	for _, a := range e.agents {
