@@ -98,7 +98,7 @@ func readAnswer(t *testing.T, answer []byte) (rows []report.Departure) {
 		t.Errorf("%d rows of lines that name %d pods", len(w.j.rows), said)
 	}
 	for _, row := range w.j.rows {
-		w.j.judge(row, w.j.census(now), now)
+		w.j.judge(row, w.j.census(now, now.Add(joinSlack)), now)
 		d, _ := row.look().build(now)
 		checkRow(t, d)
 		rows = append(rows, d)

@@ -92,7 +92,7 @@ func (w *world) judged(d time.Duration) report.Departure {
 		w.t.Fatal("no row")
 	}
 	w.now = epoch.Add(d)
-	w.j.judge(r, w.j.census(w.now), w.now)
+	w.j.judge(r, w.j.census(w.now, w.now.Add(joinSlack)), w.now)
 	got, _ := r.look().build(w.now)
 	return got
 }

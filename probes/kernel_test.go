@@ -122,6 +122,12 @@ COMMIT
 -A SEP(shop/api,10.244.1.4:9090) -m tcp -p tcp -j DNAT --to-destination 10.244.9.9:9090
 COMMIT
 `, map[string]bool{"api1": false}},
+		{"a DNAT of somebody else's in the service chain", "iptables-1.36.rules", `*nat
+:SVC(shop/web:http) - [0:0]
+-A SVC(shop/web:http) -j SEP(shop/web:http,10.244.2.3:8080)
+-A SVC(shop/web:http) -m tcp -p tcp -j DNAT --to-destination 10.244.1.2:8080
+COMMIT
+`, map[string]bool{"web1": true, "web2": true}},
 		{"nobody jumps to KUBE-SERVICES", "iptables-1.36.rules", `*nat
 -F PREROUTING
 -F OUTPUT

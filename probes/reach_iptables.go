@@ -23,6 +23,10 @@ func (t iptablesNFT) reachable(m *memo, r ledger.Removal) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	leads := func(to rule) bool { return slices.Contains(to.dnat, r.Path.Endpoint) }
+	if slices.ContainsFunc(rs, leads) { // by somebody else: kube-proxy has a chain for each endpoint
+		return t.entered(m, r.Path, svc)
+	}
 	sep := endpointChain(r.Path)
 	if !slices.ContainsFunc(rs, func(r rule) bool { return slices.Contains(r.jumps, sep) }) {
 		return false, t.understood(svc, rs)
@@ -31,7 +35,7 @@ func (t iptablesNFT) reachable(m *memo, r ledger.Removal) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !slices.ContainsFunc(ends, func(e rule) bool { return slices.Contains(e.dnat, r.Path.Endpoint) }) {
+	if !slices.ContainsFunc(ends, leads) {
 		return false, t.understood(sep, ends)
 	}
 	return t.entered(m, r.Path, svc)

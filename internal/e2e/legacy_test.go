@@ -4,7 +4,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,9 +18,11 @@ import (
 
 // legacy: a node whose kube-proxy programs iptables-legacy. It is measured like the others, and when kube-proxy comes
 // back in another mode the same agent goes on, with what was pending.
-func legacy(t *testing.T, w *world) {
-	i := slices.IndexFunc(w.Nodes, func(n testbed.Node) bool { return n.Mode == testbed.IPTablesLegacy })
-	node := w.Nodes[i]
+func legacy(t *testing.T, w *world, name string) {
+	node, err := w.Node(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := w.shop(t, "legacy", 4, 0)
 	a := w.agent(t, node.Name)
 	metric(t, a, `lastcall_agent_dataplane_info{backend="iptables-legacy",family="ipv4",measured="true"} 1`)
@@ -70,6 +75,18 @@ func legacy(t *testing.T, w *world) {
 	}
 }
 
+// metric waits until the agent exports a line.
+func metric(t *testing.T, a *nodeagent.Agent, line string) {
+	t.Helper()
+	within(t, soon, func() error {
+		text, err := a.Metrics(t.Context())
+		if err == nil && !strings.Contains(text, "\n"+line+"\n") {
+			err = fmt.Errorf("no metric %s", line)
+		}
+		return err
+	})
+}
+
 // landed waits for the pod's landing on the node and holds it against the node's own tool.
 func (s *shop) landed(t *testing.T, a *nodeagent.Agent, node testbed.Node, backend, uid, ip string, before time.Time) {
 	t.Helper()
@@ -82,7 +99,7 @@ func (s *shop) landed(t *testing.T, a *nodeagent.Agent, node testbed.Node, backe
 	}
 	slop, _ := e.Slop()
 	t.Logf("%s: landed in %v after it was seen, slop %v", backend, e.Hi.Sub(settled.SeenFirst), slop)
-	if on, err := s.programmed(node, ip); err != nil || on {
+	if on, err := s.routes(node, netip.MustParseAddrPort(ip+":8080")); err != nil || on {
 		t.Errorf("landed, but the node's tool still shows %s: %v", ip, err)
 	}
 }

@@ -23,7 +23,7 @@ import (
 // Local, is kept, because no other endpoint is there; it lands when the pod stops to serve. Elsewhere there is one
 // path. In either backend.
 func localPolicy(t *testing.T, w *world) {
-	const address = "10.248.200.1"
+	to := netip.MustParseAddrPort("10.248.200.1:8080")
 	agents := []*nodeagent.Agent{w.agent(t, w.Nodes[0].Name), w.agent(t, w.Nodes[1].Name)}
 	for i, own := range w.Nodes[:2] {
 		name := "local-" + own.Name
@@ -43,11 +43,11 @@ func localPolicy(t *testing.T, w *world) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		*slice.Ports[0].Port = 8080 // what shop.programmed looks for
+		*slice.Ports[0].Port = 8080
 		uid := name + "-leaves"
 		set := func(conditions discoveryv1.EndpointConditions) {
 			t.Helper()
-			leaves := handmade.Endpoint(netip.MustParseAddr(address), uid)
+			leaves := handmade.Endpoint(to.Addr(), uid)
 			leaves.NodeName, leaves.Conditions = &own.Name, conditions
 			stays := handmade.Endpoint(netip.MustParseAddr("10.248.200.2"), name+"-stays")
 			stays.NodeName = &w.Nodes[1-i].Name
@@ -58,10 +58,9 @@ func localPolicy(t *testing.T, w *world) {
 		}
 		yes, no := true, false
 		set(discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes})
-		s := &shop{world: w, namespace: name}
 		within(t, time.Minute, func() error {
-			if on, err := s.programmed(own, address); err != nil || !on {
-				return fmt.Errorf("%s is not programmed on %s: %v", address, own.Name, err)
+			if on, err := w.routes(own, to); err != nil || !on {
+				return fmt.Errorf("%s is not programmed on %s: %v", to, own.Name, err)
 			}
 			return nil
 		})
@@ -69,12 +68,12 @@ func localPolicy(t *testing.T, w *world) {
 		set(handmade.Terminating())
 		landed(t, here, uid, ledger.Open{Retained: 1})
 		landed(t, there, uid, ledger.Open{})
-		if on, err := s.programmed(own, address); err != nil || !on {
+		if on, err := w.routes(own, to); err != nil || !on {
 			t.Errorf("%s: kept for Local, but its node's tool does not show it: %v", own.Name, err)
 		}
 		set(discoveryv1.EndpointConditions{Ready: &no, Serving: &no, Terminating: &yes})
 		landed(t, here, uid, ledger.Open{})
-		if on, err := s.programmed(own, address); err != nil || on {
+		if on, err := w.routes(own, to); err != nil || on {
 			t.Errorf("%s: landed, but its node's tool still shows it: %v", own.Name, err)
 		}
 	}

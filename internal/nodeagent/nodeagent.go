@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,7 @@ type Agent struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	err    error
+	killed atomic.Bool
 
 	mu     sync.Mutex
 	events []ledger.Event
@@ -144,10 +146,22 @@ func (a *Agent) follow(ctx context.Context, since uint64, each func(ledger.Event
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		each(e)
-		a.events = append(a.events, e)
+		a.events = append(a.events, announced(e)...)
 		close(a.grown)
 		a.grown = make(chan struct{})
 	})
+}
+
+// announced is a line after those departures that it announces along with their removals: as events of their own, they are found
+// like all others.
+func announced(e ledger.Event) (all []ledger.Event) {
+	for _, d := range e.Departures {
+		if l := d.Leaving; l != nil {
+			all = append(all, ledger.Event{Boot: e.Boot, Seq: e.Seq, Type: ledger.EventDeparture, At: e.At, Pod: &l.Pod, Reason: l.Reason, T0: l.T0,
+				T0Source: l.T0Source, Grace: l.Grace, Workload: l.Workload, Revision: l.Revision, Containers: l.Containers, ResourceVersion: d.ResourceVersion})
+		}
+	}
+	return append(all, e)
 }
 
 // Await returns the first event for which f is true, waiting for it until ctx ends.
@@ -199,6 +213,10 @@ func (a *Agent) Stop() error {
 
 // Kill ends the agent with SIGKILL.
 func (a *Agent) Kill() {
+	a.killed.Store(true)
 	a.cmd.Process.Kill() //nolint:errcheck // it may have exited
 	<-a.exited
 }
+
+// Killed reports whether Kill was called: such an agent says no last word.
+func (a *Agent) Killed() bool { return a.killed.Load() }

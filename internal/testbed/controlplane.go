@@ -4,8 +4,11 @@ package testbed
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
@@ -255,4 +258,40 @@ func listenForKubectl(port int) (*net.TCPListener, error) {
 		return nil, fmt.Errorf("listening for kubectl: %w", err)
 	}
 	return l, nil
+}
+
+// CompactHistory makes etcd forget every revision but the newest. An API server that starts after it can answer no watch
+// from before.
+func (c *Cluster) CompactHistory(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	web := &http.Client{Transport: &http.Transport{DialContext: netnsDialer(c.control.netnsPath()), DisableKeepAlives: true}}
+	ask := func(path, body string, answer any) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:2379/v3/kv/"+path, strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		resp, err := web.Do(req)
+		if err != nil {
+			return fmt.Errorf("asking etcd to %s: %w", path, err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("asking etcd to %s: %s: %s", path, resp.Status, text)
+		}
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, answer)
+	}
+	var newest struct {
+		Header struct {
+			Revision string `json:"revision"`
+		} `json:"header"`
+	}
+	if err := ask("range", `{"key":"AA=="}`, &newest); err != nil {
+		return err
+	}
+	return ask("compaction", `{"revision":"`+newest.Header.Revision+`","physical":true}`, &struct{}{})
 }
