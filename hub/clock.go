@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -11,7 +13,17 @@ type Clock struct {
 	Time  time.Time `json:"time"`
 }
 
+// decodeClock reads an answer of /v1/clock that was received now.
+func decodeClock(text []byte, now time.Time) (c Clock, err error) {
+	if err := json.Unmarshal(text, &c); err != nil || c.Boot == "" || len(c.Boot) > 64 || len(c.Epoch) > 128 || now.Sub(c.Time).Abs() > furthest {
+		return Clock{}, nonsense{errors.New("a clock that is none")}
+	}
+	return c, nil
+}
+
 const (
+	// furthest is how far from each other moments may lie that are compared: differences of more than 292 years overflow.
+	furthest = 100 * 365 * 24 * time.Hour
 	// driftOneIn bounds how fast two free-running oscillators part: 200 ppm, since crystals of servers are within 100 ppm each.
 	driftOneIn = 5000
 	// unusable is the error from which a node's clock decides nothing: it is never named as the last.
@@ -94,7 +106,8 @@ func (e *estimate) ours(t time.Time) (at time.Time, err time.Duration, ok bool) 
 	if e == nil {
 		return time.Time{}, 0, false
 	}
-	theirs := t.UnixNano()
+	near := e.samples[0].at
+	theirs := near + int64(min(max(t.Sub(time.Unix(0, near)), -furthest), furthest))
 	lo, hi := e.bounds(theirs)
 	if e.before != nil && theirs < e.samples[0].at {
 		// Before or during an interruption of unknown length: by either estimate.

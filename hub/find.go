@@ -96,7 +96,7 @@ func trimNode(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, CreationTimestamp: n.CreationTimestamp},
 		Spec: corev1.NodeSpec{Taints: n.Spec.Taints}, Status: corev1.NodeStatus{Conditions: n.Status.Conditions}}, nil
 }
 
@@ -114,7 +114,7 @@ func (h *Hub) nodeChanged(o *corev1.Node) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := h.join.at(o.Name)
-	n.expected, n.uid, n.ready = true, string(o.UID), false
+	n.expected, n.uid, n.created, n.ready = true, string(o.UID), o.CreationTimestamp.Time, false
 	for _, c := range o.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			n.ready = c.Status == corev1.ConditionTrue

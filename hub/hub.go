@@ -203,7 +203,7 @@ func (h *Hub) due(all bool) (rows []*row) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
-	c := h.join.census(now)
+	c := h.join.census(now, now.Add(joinSlack))
 	var open []*row
 	for uid, r := range h.join.rows {
 		h.join.judge(r, c, now)

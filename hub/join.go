@@ -226,6 +226,9 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.T
 	for _, p := range s.Ports {
 		r.ports[p] = true
 	}
+	if n.created.After(r.placesFixed()) {
+		return // it never routed to the pod: that the path is not there says nothing
+	}
 	if r.frozen != nil {
 		j.unknown++ // it was complete: this opens or ends something that nobody expected any more
 		return
@@ -241,6 +244,13 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.T
 	}
 	r.kept = r.kept || s.Kept || s.Retained > 0
 }
+
+// joinSlack is how far the API server's clock, which dates Nodes to the second, may be ahead of ours. Before its agent speaks
+// a new node needs longer than that.
+const joinSlack = 2 * time.Second
+
+// placesFixed is when the row's set of places was fixed: a node that was created later is none of them.
+func (r *row) placesFixed() time.Time { return r.began().Add(joinSlack) }
 
 // first notes the first line of a node about a row: from there on it must be read again if we die before the row
 // is stored.
@@ -272,6 +282,7 @@ func version(s string) uint64 {
 // census is what all rows of a moment have in common: who is expected, and who can answer.
 type census struct {
 	expected int
+	newest   time.Time        // when the newest of them was created
 	missing  []report.Missing // expected, and cannot answer
 	young    []report.Missing // likewise, but a row that is younger than returning waits for them
 	coming   int              // nodes that cannot answer yet: every row waits for them
@@ -286,12 +297,16 @@ const (
 	returning = 10 * time.Second
 )
 
-// census counts the nodes, once for all rows; 5,000 of them for each row would be most of the hub's work.
-func (j *joiner) census(now time.Time) census {
+// census counts the nodes that were created until a moment, once for all rows but those that began to leave before the newest
+// joined; 5,000 of them for each row would be most of the hub's work.
+func (j *joiner) census(now, until time.Time) census {
 	var c census
 	for _, n := range j.nodes {
-		if !n.expected || !n.ready {
+		if !n.expected || !n.ready || n.created.After(until) {
 			continue
+		}
+		if n.created.After(c.newest) {
+			c.newest = n.created
 		}
 		c.expected++
 		if n.witness {
@@ -325,6 +340,9 @@ func (j *joiner) census(now time.Time) census {
 func (j *joiner) judge(r *row, c census, now time.Time) {
 	if r.complete {
 		return
+	}
+	if fixed := r.placesFixed(); c.newest.After(fixed) {
+		c = j.census(now, fixed)
 	}
 	age := now.Sub(r.born)
 	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.

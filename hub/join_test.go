@@ -92,7 +92,7 @@ func (w *world) judged(d time.Duration) report.Departure {
 		w.t.Fatal("no row")
 	}
 	w.now = epoch.Add(d)
-	w.j.judge(r, w.j.census(w.now), w.now)
+	w.j.judge(r, w.j.census(w.now, w.now.Add(joinSlack)), w.now)
 	got, _ := r.look().build(w.now)
 	return got
 }
@@ -134,6 +134,41 @@ func TestJoin(t *testing.T) {
 				t.Errorf("late %s, kinds %+v, workload %s", d.Late, d.Kinds, d.Workload)
 			}
 		})
+	}
+}
+
+// TestTwoPolicies: on its own node a pod has two paths to one endpoint, of which kube-proxy keeps one for a while. The
+// place has let go when both are gone, and the departure is kept.
+func TestTwoPolicies(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.compare(2 * ms)
+	w.deleted("a", 0, 30)
+	w.seen("b", 20*ms)
+	part := func(at, lo time.Duration, landed int, open ledger.Open) {
+		e := ledger.Event{Type: ledger.EventRemovals, At: w.at("a", at), Place: kubeProxy, Family: ledger.IPv4, ResourceVersion: "11",
+			Departures: []ledger.Settled{{UID: "u", Ports: []uint16{8080}, Open: open}}}
+		if landed > 0 {
+			e.Interval = ledger.Interval{Lo: w.at("a", lo), Hi: w.at("a", at)}
+			e.Departures[0].Outcomes = map[ledger.Outcome]int{ledger.Landed: landed}
+			e.Departures[0].SeenFirst, e.Departures[0].SeenLast = w.at("a", 30*ms), w.at("a", 30*ms)
+		}
+		w.say("a", e)
+	}
+	part(30*ms, 0, 0, ledger.Open{Pending: 1, Retained: 1})
+	part(100*ms, 98*ms, 1, ledger.Open{Retained: 1})
+	w.landed("b", 20*ms, 118*ms, 120*ms)
+	w.applied(11)
+	if d := w.judged(3 * time.Second); d.Complete || d.Pending != 1 {
+		t.Errorf("complete %v, %d pending while one path is kept", d.Complete, d.Pending)
+	}
+	part(5*time.Second, 0, 0, ledger.Open{Pending: 1})
+	part(6*time.Second, 5998*ms, 1, ledger.Open{})
+	d := w.judged(8 * time.Second)
+	if !d.Complete || !d.Kept || d.Kinds[0].Outcomes[ledger.Landed] != 3 || d.Kinds[0].Places != 2 {
+		t.Errorf("row %+v, want three landings at two places, kept", d)
+	}
+	if d.LastCall == nil || !near(d.LastCall.Hi, 6, .01) || d.Straggler == nil || d.Straggler.Node != "a" {
+		t.Errorf("last call %+v by %+v, want 6 s by a", d.LastCall, d.Straggler)
 	}
 }
 

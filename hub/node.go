@@ -12,10 +12,11 @@ import (
 // node is a node of the cluster with what its agent says of itself.
 type node struct {
 	name     string
-	number   int    // among the joiner's: rows have their places by it
-	uid      string // of the Node object
-	ready    bool   // the Node's condition
-	expected bool   // it is in the Node list
+	number   int       // among the joiner's: rows have their places by it
+	uid      string    // of the Node object
+	created  time.Time // likewise, by the API server's clock
+	ready    bool      // the Node's condition
+	expected bool      // it is in the Node list
 	taints   []string
 
 	agent    agentState

@@ -520,9 +520,9 @@ func (r *reader) ask(ctx context.Context, tries int) error {
 		if err != nil {
 			return err
 		}
-		var c Clock
-		if err := json.Unmarshal(text, &c); err != nil || c.Boot == "" || c.Time.IsZero() || len(c.Boot) > 64 || len(c.Epoch) > 128 {
-			return nonsense{errors.New("a clock that is none")}
+		c, err := decodeClock(text, received)
+		if err != nil {
+			return err
 		}
 		h.mu.Lock()
 		r.node.sampled(c, sent, received)

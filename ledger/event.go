@@ -103,14 +103,15 @@ func (d Departure) leaving() Leaving {
 	return l
 }
 
-// Settled is what a line says of one pod: the removals that ended with it, by outcome, and what
-// is open of the line's family after it.
+// Settled is what a line says of one pod in the line's family: the removals that were opened, those that ended with it, by
+// outcome, and what is open after it. Over all lines, opened = outcomes + open.
 type Settled struct {
 	UID string `json:"uid"`
 	// Leaving announces the pod's departure with the first line about its removals.
 	Leaving *Leaving `json:"leaving,omitempty"`
 	// ResourceVersion is that of the object whose event opened removals.
 	ResourceVersion string          `json:"resource_version,omitempty"`
+	Opened          int             `json:"opened,omitempty"`
 	Outcomes        map[Outcome]int `json:"outcomes,omitempty"`
 	// SeenFirst and SeenLast are the earliest and the latest receipt of the API events behind the
 	// landed removals; absent for those re-armed from a baseline.

@@ -41,6 +41,8 @@ type share struct {
 	family Family
 }
 
+func shareOf(k Key) share { return share{k.UID, k.Path.Family()} }
+
 // entry is one open removal.
 type entry struct {
 	Removal
@@ -113,6 +115,36 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 	return watch, forget
 }
 
+// Dataplane says which backend programs the place from now on, and which families of it are measured: none, if it is one
+// that cannot be. What is open stays open, for the place is the same; but what is of a family that is not measured any
+// more ends as gap, and is returned for the probe to forget.
+func (l *Ledger) Dataplane(backend string, measured []Family, at time.Time) (forget []Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell() // by the old name
+	b := l.newBatch()
+	for k := range l.open {
+		if !slices.Contains(measured, k.Path.Family()) {
+			l.end(b, k, Gap, at)
+			forget = append(forget, k)
+		}
+	}
+	b.publish(l)
+	if len(forget) > 0 {
+		l.cfg.Metrics.Lost("dataplane", 1)
+	}
+	l.cfg.Backend, l.cfg.Families = backend, measured
+	if len(measured) == 0 {
+		l.cfg.Metrics.Unmeasured(backend)
+		return forget
+	}
+	l.cfg.Metrics.Dataplane(backend, measured)
+	for f := range l.seen {
+		l.cfg.Metrics.opened(f)
+	}
+	return forget
+}
+
 // measured reports whether the path has a place here, and starts the series of its family.
 func (l *Ledger) measured(p Path) bool {
 	f := p.Family()
@@ -134,8 +166,9 @@ func (l *Ledger) left(b *batch, r Removal, c Change) bool {
 		l.close(e) // its outcome stands; this is another removal
 		e = nil
 	}
-	if e == nil {
-		if l.full(b, r.Key, c.At) {
+	begun := e == nil
+	if begun {
+		if l.full(b, r.Key, c) {
 			return false
 		}
 		e = &entry{}
@@ -145,29 +178,30 @@ func (l *Ledger) left(b *batch, r Removal, c Change) bool {
 	}
 	e.Removal, e.state = r, pending
 	l.tally(r.Key, pending, +1)
-	l.untold.open(r.Key, c)
+	l.untold.open(r.Key, c, begun)
 	return true
 }
 
 // full ends a new removal as gap if there is no room for it: memory is bounded, and what does not fit is
 // said, not dropped.
-func (l *Ledger) full(b *batch, k Key, at time.Time) bool {
+func (l *Ledger) full(b *batch, k Key, c Change) bool {
 	if len(l.open) < l.cfg.MaxOpen {
 		return false
 	}
 	l.cfg.Metrics.Lost("capacity", 1)
-	l.count(b, k, Gap, at)
+	l.untold.open(k, c, true)
+	l.count(b, k, Gap, c.At)
 	return true
 }
 
 // retain opens a removal in the retained state: it is expected here although its pod leaves.
 func (l *Ledger) retain(b *batch, r Removal, c Change) {
-	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, c.At) {
+	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, c) {
 		return
 	}
 	l.open[r.Key] = &entry{Removal: r, state: retained}
 	l.tally(r.Key, retained, +1)
-	l.untold.open(r.Key, c)
+	l.untold.open(r.Key, c, true)
 }
 
 // end settles an open removal that no landing will settle any more.
@@ -316,7 +350,7 @@ func (l *Ledger) close(e *entry) {
 
 // tally keeps the count of what is open per pod and family.
 func (l *Ledger) tally(k Key, s state, n int) {
-	at := share{k.UID, k.Path.Family()}
+	at := shareOf(k)
 	c := l.shares[at]
 	if c == nil {
 		c = &Open{}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -19,7 +20,10 @@ func ms(n int) time.Time { return epoch.Add(time.Duration(n) * time.Millisecond)
 
 func newTest(t testing.TB, cfg Config) (*Ledger, *prometheus.Registry) {
 	reg := prometheus.NewPedanticRegistry()
-	cfg.Place, cfg.Backend, cfg.Families = "kube-proxy", "nftables", []Family{IPv4}
+	cfg.Place, cfg.Backend = "kube-proxy", "nftables"
+	if cfg.Families == nil {
+		cfg.Families = []Family{IPv4}
+	}
 	cfg.Metrics = NewMetrics(reg, cfg.Place, func() float64 { return 0 })
 	cfg.Metrics.Dataplane(cfg.Backend, cfg.Families)
 	cfg.Events = NewRing("boot", 1<<20, time.Hour, sameTime)
@@ -118,6 +122,17 @@ func TestLedger(t *testing.T) {
 			"removals (10,11] a: landed=1 pending=0 retained=0 opened",
 			"removals (20,21] a: landed=1 pending=0 retained=0",
 		}},
+		{"two policies of one path: each with its own end", func(l *Ledger) {
+			local := a1
+			local.Path.Policy = Local
+			l.Apply([]Change{left(a1, 1), retain(local, 1)})
+			l.Land(seen(l, landing(a1, 10, 11)))
+			l.Apply([]Change{left(local, 20)})
+			l.Land(seen(l, landing(local, 30, 31)))
+		}, []string{
+			"removals (10,11] a: landed=1 pending=0 retained=1 kept opened",
+			"removals (30,31] a: landed=1 pending=0 retained=0 opened",
+		}},
 		{"ready again before it landed", func(l *Ledger) {
 			l.Apply([]Change{left(a1, 1)})
 			_, forget := l.Apply([]Change{{At: ms(5), Returned: &a1}})
@@ -195,7 +210,7 @@ func TestLedger(t *testing.T) {
 			l.cfg.MaxOpen = 1
 			l.Apply([]Change{left(a1, 1), left(b1, 1)})
 		}, []string{
-			"removals b: gap=1 pending=0 retained=0",
+			"removals b: gap=1 pending=0 retained=0 opened",
 			"removals a: pending=1 retained=0 opened",
 		}},
 		{"a departure that opens nothing here", func(l *Ledger) {
@@ -210,19 +225,6 @@ func TestLedger(t *testing.T) {
 		}, []string{
 			"removals a: pending=1 retained=0 leaves:delete opened",
 			"removals (10,11] a: landed=1 pending=0 retained=0",
-		}},
-		{"each family has its own count", func(l *Ledger) {
-			six := a1
-			six.Path.Endpoint = netip.MustParseAddrPort("[fd00::1]:80")
-			l.cfg.Families = []Family{IPv4, IPv6}
-			l.Apply([]Change{departed, left(a1, 1), left(six, 1)})
-			l.Land(seen(l, landing(a1, 10, 11)))
-			l.Tell()
-			l.Land(seen(l, landing(six, 20, 21)))
-		}, []string{
-			"removals (10,11] a: landed=1 pending=0 retained=0 leaves:delete opened",
-			"removals a: pending=1 retained=0 opened",
-			"removals (20,21] a: landed=1 pending=0 retained=0",
 		}},
 		{"a family without a dataplane", func(l *Ledger) {
 			k := a1
@@ -275,6 +277,27 @@ func normal(lines []string) string {
 		out = append(out, l)
 	}
 	return strings.Join(out, "\n")
+}
+
+// TestOpenByFamily: a line is about one family, and so are its open counts. kube-proxy syncs the families apart: whoever adds
+// up lines by family must not see what is open in the other.
+func TestOpenByFamily(t *testing.T) {
+	l, _ := newTest(t, Config{Families: []Family{IPv4, IPv6}})
+	v4, v6 := key("a", 1), key("a", 1)
+	v6.Path.Endpoint = netip.MustParseAddrPort("[fd00::1]:80")
+	l.Apply([]Change{left(v4, 1), left(v6, 2)})
+	l.Tell()
+	l.Land(seen(l, landing(v4, 10, 11)))
+	l.Land(seen(l, landing(v6, 20, 21)))
+	want := []string{
+		"removals a: pending=1 retained=0 opened",
+		"removals a: pending=1 retained=0 opened",
+		"removals (10,11] a: landed=1 pending=0 retained=0",
+		"removals (20,21] a: landed=1 pending=0 retained=0",
+	}
+	if diff := cmp.Diff(want, lines(t, l)); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
 }
 
 // TestConservation: whatever comes in whatever order, every removal that was opened ends in exactly one
@@ -330,6 +353,21 @@ func TestConservation(t *testing.T) {
 		}
 		if int(settled)+open != opened {
 			t.Fatalf("seed %d: opened %d, settled %v, still open %d", seed, opened, settled, open)
+		}
+		said := 0
+		l.Tell()
+		texts, _, _ := l.cfg.Events.Since(1)
+		for _, text := range texts {
+			var e Event
+			if err := json.Unmarshal(text, &e); err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range e.Departures {
+				said += d.Opened
+			}
+		}
+		if said != opened {
+			t.Fatalf("seed %d: opened %d, the lines say %d", seed, opened, said)
 		}
 		if _, err := reg.Gather(); err != nil {
 			t.Fatal(err)

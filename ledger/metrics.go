@@ -73,7 +73,8 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 	})
 	m.lost = counter("lastcall_agent_events_lost_total",
 		"Holes in what this agent could observe, by source: watch (a relist bridged it), malformed (an API object that could not be used), "+
-			"kernel (the record of commits broke), conntrack (connections were not witnessed for a while), capacity (too many open removals).", "source")
+			"kernel (the record of commits broke), dataplane (another one that cannot be measured took over), "+
+			"conntrack (connections were not witnessed for a while), capacity (too many open removals).", "source")
 	m.received = counter("lastcall_agent_watch_received_bytes_total",
 		"Bytes received from the API server, by resource, as they came over the wire after TLS.", "resource")
 	m.synced = prometheus.NewGaugeVec(prometheus.GaugeOpts{

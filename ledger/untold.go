@@ -14,14 +14,16 @@ type untold struct {
 }
 
 type opened struct {
-	at      time.Time
-	version string // newest
-	ports   []uint16
-	kept    bool // retained on purpose, if only for a moment
+	at       time.Time
+	version  string // newest
+	removals int
+	ports    []uint16
+	kept     bool // retained on purpose, if only for a moment
 }
 
-func (u *untold) open(k Key, c Change) {
-	at := share{k.UID, k.Path.Family()}
+// open notes what opened a removal; begun unless it was open before, as retained.
+func (u *untold) open(k Key, c Change, begun bool) {
+	at := shareOf(k)
 	o := u.opened[at]
 	if o == nil {
 		o = &opened{}
@@ -29,6 +31,9 @@ func (u *untold) open(k Key, c Change) {
 		u.order = append(u.order, at)
 	}
 	o.at = c.At
+	if begun {
+		o.removals++
+	}
 	o.kept = o.kept || c.Retained != nil
 	if c.ResourceVersion != "" {
 		o.version = c.ResourceVersion
@@ -59,7 +64,7 @@ func (u *untold) take(at share, s *Settled) {
 		delete(u.leaving, at.uid)
 	}
 	if o := u.opened[at]; o != nil {
-		s.Ports, s.ResourceVersion, s.Kept = o.ports, o.version, o.kept
+		s.Opened, s.Ports, s.ResourceVersion, s.Kept = o.removals, o.ports, o.version, o.kept
 		delete(u.opened, at)
 	}
 }

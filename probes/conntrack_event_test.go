@@ -114,13 +114,13 @@ func TestRecordFlowEvents(t *testing.T) {
 		must(t, c.Close())
 		must(t, l.Close())
 		for lines[family+" time wait"] == "" {
-			record(t, sock, family, lines)
+			recordFlow(t, sock, family, lines)
 		}
 		if _, err := dial(s.client, to, from, 0); err == nil {
 			t.Fatal("somebody answered")
 		}
 		for lines[family+" refused"] == "" {
-			record(t, sock, family, lines)
+			recordFlow(t, sock, family, lines)
 		}
 		sock.close()
 	}
@@ -141,7 +141,7 @@ func TestRecordFlowEvents(t *testing.T) {
 	}
 }
 
-func record(t *testing.T, sock *flowSocket, family string, lines map[string]string) {
+func recordFlow(t *testing.T, sock *flowSocket, family string, lines map[string]string) {
 	b, err := sock.receive()
 	if err == errNoEvent {
 		fds := []unix.PollFd{{Fd: int32(sock.fd), Events: unix.POLLIN}}

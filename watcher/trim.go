@@ -21,6 +21,7 @@ func trimService(svc *corev1.Service) (_ *service, malformed int) {
 	}
 	s := &service{
 		internalLocal: spec.InternalTrafficPolicy != nil && *spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
+		externalLocal: openToOutside(spec) && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	for _, text := range clusterIPs(spec) {
 		a, ok := parseAddr(text)
@@ -66,6 +67,18 @@ func trimService(svc *corev1.Service) (_ *service, malformed int) {
 		s.ports = append(s.ports, sp)
 	}
 	return s, malformed
+}
+
+// openToOutside is ExternallyAccessible of k8s v1.36.3 pkg/api/v1/service/util.go:71, which is about the
+// Service: whether a port is, in a family, is another question (accessible).
+func openToOutside(spec *corev1.ServiceSpec) bool {
+	switch spec.Type {
+	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
+		return true
+	case corev1.ServiceTypeClusterIP:
+		return len(spec.ExternalIPs) > 0
+	}
+	return false
 }
 
 // clusterIPs are those of the Service's families; objects from before dual stack have only the one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -117,6 +118,9 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 				return
 			}
 			continue
+		}
+		if now := s.who(); now.Backend != hello.Backend || !slices.Equal(now.Families, hello.Families) {
+			return // the dataplane changed: the reader comes back for another hello
 		}
 		s.waitForLine(r.Context(), stop, next)
 	}
