@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recorded are datagrams of a real kernel (6.18), one in hex a line; # begins what it is.
-func recorded(t testing.TB) (datagrams [][]byte, names []string) {
+// recordedFlows are datagrams of a real kernel (6.18), one in hex a line; # begins what it is.
+func recordedFlows(t testing.TB) (datagrams [][]byte, names []string) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/conntrack-events.hex")
 	must(t, err)
@@ -48,7 +48,7 @@ func TestParseFlowEvents(t *testing.T) {
 		"ipv6 refused":   with(direct, flowDestroy, false, tcpClose),
 		"ipv6 time wait": with(direct, flowUpdate, true, tcpTimeWait),
 	}
-	datagrams, names := recorded(t)
+	datagrams, names := recordedFlows(t)
 	for i, b := range datagrams {
 		var got []flowEvent
 		must(t, parseFlowEvents(b, func(e flowEvent) { got = append(got, e) }))
@@ -74,7 +74,7 @@ func TestParseFlowEvents(t *testing.T) {
 
 // FuzzFlowEvents: bytes of any kind make an error or events with addresses, and never a panic.
 func FuzzFlowEvents(f *testing.F) {
-	datagrams, _ := recorded(f)
+	datagrams, _ := recordedFlows(f)
 	for _, b := range datagrams {
 		f.Add(b)
 	}
@@ -124,7 +124,7 @@ func TestRecordFlowEvents(t *testing.T) {
 		}
 		sock.close()
 	}
-	datagrams, names := recorded(t)
+	datagrams, names := recordedFlows(t)
 	var text strings.Builder
 	for i, name := range names {
 		now := lines[name]

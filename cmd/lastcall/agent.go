@@ -329,7 +329,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 			books.Land(landings)
 			witness.Landed(landings)
 		},
-		Blind: func(at time.Time) { forget(books.Blind("kernel", at)) },
+		Blind:       func(at time.Time) { forget(books.Blind("kernel", at)) },
 		Resurrected: books.Resurrected,
 		Verified:    metrics.Verified,
 		Poll:        f.poll,
