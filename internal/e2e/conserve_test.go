@@ -84,6 +84,7 @@ func (b *books) line(e ledger.Event, d ledger.Settled) {
 		a = &account{}
 		b.pods[of] = a
 	}
+	b.announced[d.UID] = b.announced[d.UID] || d.Leaving != nil
 	if !b.announced[d.UID] {
 		b.problem("%v has removals before its departure: %+v", of, d)
 	}

@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,6 +133,12 @@ func event(t *testing.T, a *nodeagent.Agent, what string, f func(ledger.Event) b
 	defer cancel()
 	e, err := a.Await(ctx, f)
 	if err != nil {
+		said := a.Events()
+		for _, e := range said[max(0, len(said)-30):] {
+			if text, err := json.Marshal(e); err == nil && e.Type != ledger.EventHeartbeat {
+				t.Logf("%s said: %s", a.Node, text)
+			}
+		}
 		t.Fatalf("%s: %v", what, err)
 	}
 	return e
