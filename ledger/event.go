@@ -17,6 +17,7 @@ type Event struct {
 	NodeUID  string   `json:"node_uid,omitempty"` // hello: of the Node object, which no other cluster has; "" before it is known
 	Version  string   `json:"version,omitempty"`  // start, hello
 	Place    string   `json:"place,omitempty"`    // start, hello, removals
+	Replica  string   `json:"replica,omitempty"`  // removals, late: which place of that kind on this node, "" if it is the only one
 	Backend  string   `json:"backend,omitempty"`  // start, hello, removals; hello: also of one that is not measured
 	Families []Family `json:"families,omitempty"` // start, hello: those that are measured
 
@@ -158,10 +159,10 @@ func (r *Ring) stop(open map[string]Open, at time.Time) {
 // batch collects what one call of the ledger settles, so that a commit becomes one line however many
 // removals landed by it.
 type batch struct {
-	place, backend string
-	order          []group
-	lines          map[group]*Event
-	late_          []Event
+	place, replica, backend string
+	order                   []group
+	lines                   map[group]*Event
+	late_                   []Event
 }
 
 // group is what the removals of one line have in common.
@@ -171,14 +172,14 @@ type group struct {
 }
 
 func (l *Ledger) newBatch() *batch {
-	return &batch{place: l.cfg.Place, backend: l.cfg.Backend, lines: map[group]*Event{}}
+	return &batch{place: l.cfg.Place, replica: l.cfg.Replica, backend: l.cfg.Backend, lines: map[group]*Event{}}
 }
 
 // pod returns the pod's tally on the group's line.
 func (b *batch) pod(g group, at time.Time, uid string) *Settled {
 	e := b.lines[g]
 	if e == nil {
-		e = &Event{Type: EventRemovals, At: at, Place: b.place, Backend: b.backend, Family: g.family}
+		e = &Event{Type: EventRemovals, At: at, Place: b.place, Replica: b.replica, Backend: b.backend, Family: g.family}
 		b.lines[g] = e
 		b.order = append(b.order, g)
 	}
@@ -227,7 +228,7 @@ func (b *batch) landed(r Removal, ld Landing) {
 }
 
 func (b *batch) late(r Removal, ld Landing) {
-	b.late_ = append(b.late_, Event{Type: EventLate, At: ld.Hi, UID: r.UID, Service: r.Path.Service.String(),
+	b.late_ = append(b.late_, Event{Type: EventLate, At: ld.Hi, Place: b.place, Replica: b.replica, UID: r.UID, Service: r.Path.Service.String(),
 		Endpoint: r.Path.Endpoint.String(), Interval: ld.Interval})
 }
 

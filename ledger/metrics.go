@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +27,7 @@ type Metrics struct {
 	lost          *prometheus.CounterVec
 	received      *prometheus.CounterVec
 	synced        *prometheus.GaugeVec
-	reg           prometheus.Registerer
+	open          *openCollector
 	place         string
 	backend       string
 }
@@ -34,7 +35,7 @@ type Metrics struct {
 // NewMetrics registers the agent's metrics for one place kind. clockMaxError is the kernel's bound on the error of
 // this node's clock, in seconds.
 func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() float64) *Metrics {
-	m := &Metrics{reg: reg, place: place}
+	m := &Metrics{place: place, open: newOpenCollector()}
 	m.program = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "lastcall_removal_program_duration_seconds",
 		Help: "Time from the receipt of the API event that removed a path from this place's expected set until no new connection could take it. " +
@@ -77,21 +78,34 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 		Help: "1 while the watch of the resource is established and synced, else 0.",
 	}, []string{"resource"})
 	reg.MustRegister(m.program, m.outcomes, m.uncertainty, m.unbounded, m.beforeSeen, m.late, m.resurrections,
-		m.dataplane, m.verify, m.lost, m.received, m.synced,
+		m.dataplane, m.verify, m.lost, m.received, m.synced, m.open,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lastcall_agent_clock_max_error_seconds",
 			Help: "The kernel's own bound on this node's clock error (adjtimex maxerror). It grows without a time service.",
 		}, clockMaxError))
-	// A counter that appears with its first increment loses that increment in rate().
-	m.unbounded.WithLabelValues(place)
-	m.beforeSeen.WithLabelValues(place)
-	m.late.WithLabelValues(place)
-	m.resurrections.WithLabelValues(place)
-	m.uncertainty.WithLabelValues(place)
+	m.start()
 	for _, s := range []string{"watch", "kernel"} { // the others are rarer than a series is worth
 		m.lost.WithLabelValues(s)
 	}
 	return m
+}
+
+// start begins the series that a place has from the first: a counter that appears with its first increment
+// loses that increment in rate().
+func (m *Metrics) start() {
+	m.unbounded.WithLabelValues(m.place)
+	m.beforeSeen.WithLabelValues(m.place)
+	m.late.WithLabelValues(m.place)
+	m.resurrections.WithLabelValues(m.place)
+	m.uncertainty.WithLabelValues(m.place)
+}
+
+// For are the same metrics for another place kind of this node.
+func (m *Metrics) For(place, backend string) *Metrics {
+	c := *m
+	c.place, c.backend = place, backend
+	c.start()
+	return &c
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
@@ -169,36 +183,68 @@ func (m *Metrics) landed(r Removal, ld Landing) {
 	m.program.WithLabelValues(m.place, m.backend, f).Observe(program.Seconds())
 }
 
-// watch makes the gauges of open removals follow the ledger.
-func (m *Metrics) watch(l *Ledger) {
-	m.reg.MustRegister(&openCollector{l: l, place: m.place,
+// openCollector reads the ledgers at scrape time, so that the gauges cannot drift from them. A place kind
+// may have several ledgers, one for each replica.
+type openCollector struct {
+	mu              sync.Mutex
+	ledgers         []*Ledger
+	pending, oldest *prometheus.Desc
+}
+
+func newOpenCollector() *openCollector {
+	return &openCollector{
 		pending: prometheus.NewDesc("lastcall_removals_pending",
 			"Removals seen and not yet settled.", []string{"place", "family"}, nil),
 		oldest: prometheus.NewDesc("lastcall_removal_oldest_pending_timestamp_seconds",
 			"Unix time at which the oldest removal that is still routed here was seen; absent if there is none. "+
 				"Expired removals count until they land.", []string{"place", "family"}, nil),
-	})
+	}
 }
 
-// openCollector reads the ledger at scrape time, so that the gauges cannot drift from it.
-type openCollector struct {
-	l               *Ledger
-	place           string
-	pending, oldest *prometheus.Desc
+// watch makes the gauges of open removals follow the ledger.
+func (c *openCollector) watch(l *Ledger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ledgers = append(c.ledgers, l)
+}
+
+func (c *openCollector) forget(l *Ledger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ledgers = slices.DeleteFunc(c.ledgers, func(x *Ledger) bool { return x == l })
 }
 
 func (c *openCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.pending; ch <- c.oldest }
 
 func (c *openCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, f := range []Family{IPv4, IPv6} {
-		n, oldest, ever := c.l.pendingByFamily(f)
-		if !ever {
-			continue
+	type label struct{ place, family string }
+	type open struct {
+		n      int
+		oldest time.Time
+	}
+	c.mu.Lock()
+	ledgers := slices.Clone(c.ledgers)
+	c.mu.Unlock()
+	sum := map[label]open{}
+	for _, l := range ledgers {
+		for _, f := range []Family{IPv4, IPv6} {
+			n, oldest, ever := l.pendingByFamily(f)
+			if !ever {
+				continue
+			}
+			k := label{l.cfg.Place, string(f)}
+			o := sum[k]
+			o.n += n
+			if !oldest.IsZero() && (o.oldest.IsZero() || oldest.Before(o.oldest)) {
+				o.oldest = oldest
+			}
+			sum[k] = o
 		}
-		ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(n), c.place, string(f))
-		if !oldest.IsZero() {
-			ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue,
-				float64(oldest.UnixMicro())/1e6, c.place, string(f))
+	}
+	for k, o := range sum {
+		ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(o.n), k.place, k.family)
+		if !o.oldest.IsZero() {
+			ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, float64(o.oldest.UnixMicro())/1e6, k.place, k.family)
 		}
 	}
 }

@@ -206,6 +206,8 @@ type Landing struct {
 	// Absent: no commit since the path was expected can have removed it, and it is not there:
 	// it was never programmed here.
 	Absent bool
+	// Unknown: it is not there, and nobody had looked before: whether it ever was cannot be said. It ends as gap.
+	Unknown bool
 }
 
 // Outcome is how a removal ended. Every removal has exactly one.
