@@ -74,10 +74,13 @@ const (
 	adminAway = 0x7f
 )
 
+// maxLine bounds a line of HAProxy's: one with all columns of a server has some 500 bytes.
+const maxLine = 64 << 10
+
 // parseServersState reads `show servers state`.
 func parseServersState(in *bounded, active func(netip.AddrPort)) error {
 	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 64<<10)
+	lines.Buffer(nil, maxLine)
 	next := func() (string, bool) {
 		ok := lines.Scan()
 		in.mark()
@@ -137,6 +140,7 @@ func lineError(err error) error {
 // parseStats reads the statistics as CSV. Their addr column is filled only with `stats show-legends`, which
 // haproxytech's configuration sets.
 func parseStats(in *bounded, active func(netip.AddrPort)) error {
+	in.most = maxLine
 	rows := csv.NewReader(in)
 	rows.ReuseRecord, rows.FieldsPerRecord, rows.LazyQuotes = true, -1, true
 	header, err := rows.Read()

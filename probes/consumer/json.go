@@ -94,6 +94,9 @@ func (w *walker) value(what string, into any) error {
 	return err
 }
 
+// maxDepth bounds how deep what is passed over may be nested.
+const maxDepth = 100
+
 // skip passes over the value that comes next.
 func (w *walker) skip() error {
 	depth := 0
@@ -104,7 +107,9 @@ func (w *walker) skip() error {
 		}
 		switch t {
 		case json.Delim('['), json.Delim('{'):
-			depth++
+			if depth++; depth > maxDepth {
+				return errNotJSON // nobody nests like that; the decoder remembers every level
+			}
 		case json.Delim(']'), json.Delim('}'):
 			depth--
 		}

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,13 +101,14 @@ const (
 
 var (
 	errTooLarge = fmt.Errorf("the answer is larger than %d MiB", maxBody>>20)
-	errTooLong  = fmt.Errorf("one value of the answer is larger than %d MiB", maxValue>>20)
+	errTooLong  = errors.New("one value of the answer is too large")
 )
 
 // bounded reads no more of an answer than is allowed.
 type bounded struct {
 	r           io.Reader
 	body, value int64 // read so far, of all and since mark
+	most        int64 // of a value; 0 is maxValue
 }
 
 // mark says that a value was taken.
@@ -119,7 +121,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	switch {
 	case b.body > maxBody:
 		return 0, errTooLarge
-	case b.value > maxValue:
+	case b.value > cmp.Or(b.most, maxValue):
 		return 0, errTooLong
 	}
 	return n, err
