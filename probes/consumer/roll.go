@@ -117,7 +117,13 @@ func (l *looks) add(of []Want, named bool, now time.Time) {
 	l.late = now.Add(settleLate)
 }
 
-func (l *looks) put(at time.Time) { l.early = at }
+// put moves the next look, after one that failed.
+func (l *looks) put(at time.Time) {
+	l.early = at
+	if !l.late.After(at) {
+		l.late = time.Time{}
+	}
+}
 
 func (l *looks) due() time.Time {
 	switch {
