@@ -59,7 +59,7 @@ func (g *getter) get(ctx context.Context, path, accept string, parse func(*http.
 	}
 	a, err := g.client.Do(q)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", g.source, broken(withoutURL(err)))
+		return fmt.Errorf("ask %s: %w", g.source, broken(plain(err)))
 	}
 	defer a.Body.Close()
 	switch {
@@ -87,10 +87,22 @@ func (m readMarking) Read(p []byte) (int, error) {
 	return m.bounded.Read(p)
 }
 
-// withoutURL takes the request out of an error of net/http.
-func withoutURL(err error) error {
+var (
+	errNotHTTP     = errors.New("what answers does not speak HTTP as it should; is it the right port?")
+	errCertificate = errors.New("its certificate cannot be verified; skipVerify does without")
+)
+
+// plain is an error of net/http without the URL, and without anything that was answered: it quotes that.
+func plain(err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
-		return u.Err
+		err = u.Err
 	}
-	return err
+	switch {
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return errCertificate
+	case errors.As(err, new(*net.OpError)), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return err
+	}
+	return errNotHTTP
 }

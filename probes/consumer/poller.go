@@ -20,7 +20,9 @@ type PollerConfig struct {
 	Land func([]ledger.Landing)
 	// Asked is told of each reading: why it was made, and what came of it.
 	Asked func(Why, error)
-	Log   *slog.Logger
+	// Timeout bounds one reading. Default 2 s.
+	Timeout time.Duration
+	Log     *slog.Logger
 }
 
 // Why a replica is read: a label value.
@@ -32,8 +34,6 @@ const (
 )
 
 const (
-	// readTimeout bounds one reading.
-	readTimeout = 2 * time.Second
 	// settle is how long a consumer is given to take up an endpoint before it is looked for there. Traefik's
 	// throttle is 2 s, Kong's and Skipper's period 3 s, ingress-nginx's token bucket 3.3 s.
 	settle = 4 * time.Second
@@ -84,6 +84,9 @@ func NewPoller(cfg PollerConfig) (*Poller, error) {
 	}
 	if cfg.Asked == nil {
 		cfg.Asked = func(Why, error) {}
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 2 * time.Second
 	}
 	reader, err := cfg.Kind.Open(cfg.Replica.Source)
 	if err != nil {
@@ -189,10 +192,10 @@ func (p *Poller) due() (at time.Time, why Why) {
 // read makes one reading and takes what it says.
 func (p *Poller) read(ctx context.Context, why Why) {
 	r := p.begin(why)
-	reading, cancel := context.WithTimeout(ctx, readTimeout)
+	reading, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	r.answer, r.err = p.reader.Read(reading, r.of, r.active)
 	if r.err != nil && reading.Err() != nil && ctx.Err() == nil {
-		r.err = fmt.Errorf("no complete answer within %v", readTimeout)
+		r.err = fmt.Errorf("no complete answer within %v", p.cfg.Timeout)
 	}
 	cancel()
 	r.ended = time.Now()
