@@ -14,8 +14,8 @@ import (
 type Config struct {
 	// ClusterDomain is the cluster's DNS domain, cluster.local if it is not given.
 	ClusterDomain string `json:"clusterDomain,omitempty"`
-	// Off are the place kinds that are not looked for by their well-known labels; "*" for all.
-	Off       []string   `json:"off,omitempty"`
+	// Skip are the place kinds that are not looked for by their well-known labels; "*" for all.
+	Skip      []string   `json:"skip,omitempty"`
 	Consumers []Consumer `json:"consumers,omitempty"`
 
 	kinds  []Kind
@@ -68,9 +68,9 @@ func ParseConfig(text []byte) (Config, error) {
 		return Config{}, fmt.Errorf("consumers: %w", err)
 	}
 	var errs []error
-	for _, off := range c.Off {
-		if _, ok := kindNamed(off); !ok && off != "*" {
-			errs = append(errs, fmt.Errorf("off: %q is no place kind that is looked for", off))
+	for _, name := range c.Skip {
+		if _, ok := kindNamed(name); !ok && name != "*" {
+			errs = append(errs, fmt.Errorf("skip: %q is no place kind that is looked for", name))
 		}
 	}
 	if len(c.Consumers) > maxConsumers {
@@ -146,7 +146,7 @@ func (c Config) Kind(name string) (Kind, bool) {
 func (c Config) finders() []rule {
 	rules := slices.Clone(c.rules)
 	for _, k := range Kinds {
-		if slices.Contains(c.Off, "*") || slices.Contains(c.Off, k.Name) {
+		if slices.Contains(c.Skip, "*") || slices.Contains(c.Skip, k.Name) {
 			continue
 		}
 		for _, f := range k.Find {

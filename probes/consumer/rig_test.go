@@ -186,6 +186,9 @@ func overDNS(r *rig, at string) (net.Addr, func()) {
 		m, active, _ := r.now()
 		a := new(dns.Msg).SetReply(q)
 		question := q.Question[0]
+		if o := q.IsEdns0(); q.RecursionDesired || o == nil || !o.Do() {
+			r.t.Errorf("a question that may share a cache's entry with clients, or be passed on: %v", q)
+		}
 		switch m {
 		case well, cut:
 			for _, at := range active {
@@ -215,6 +218,9 @@ func overDNS(r *rig, at string) (net.Addr, func()) {
 			for range 3000 {
 				a.Extra = append(a.Extra, &dns.TXT{Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeTXT}, Txt: []string{strings.Repeat("s3cret", 30)}})
 			}
+		}
+		if w.LocalAddr().Network() == "udp" {
+			a.Truncate(1232)
 		}
 		w.WriteMsg(a) //nolint:errcheck // more than 64 KiB cannot be sent: no answer
 	})
