@@ -18,6 +18,8 @@ type PollerConfig struct {
 	Replica Replica
 	// Land takes what a reading found, from the poller's own goroutine.
 	Land func([]ledger.Landing)
+	// Blind is told when a replica could not be read for so long that what is pending ends as gap.
+	Blind func(at time.Time)
 	// Asked is told of each reading: why it was made, and what came of it.
 	Asked func(Why, error)
 	// Timeout bounds one reading. Default 2 s.
@@ -46,6 +48,8 @@ const (
 	confirm = 10 * time.Second
 	// failSlowest is the longest pause after readings that failed.
 	failSlowest = 5 * time.Second
+	// blindAfter is how long readings may fail before nothing can be said of what is pending.
+	blindAfter = 5 * time.Minute
 	// maxActive bounds what is remembered of who was active.
 	maxActive = 50_000
 )
@@ -73,7 +77,8 @@ type Poller struct {
 	brokenAt time.Time // the last time that the connection was refused or broke
 	started  time.Time // of the last reading
 	ended    time.Time
-	failures int // in a row
+	failures int       // in a row
+	failing  time.Time // since when
 	status   Status
 }
 
@@ -84,6 +89,9 @@ func NewPoller(cfg PollerConfig) (*Poller, error) {
 	}
 	if cfg.Asked == nil {
 		cfg.Asked = func(Why, error) {}
+	}
+	if cfg.Blind == nil {
+		cfg.Blind = func(time.Time) {}
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * time.Second
@@ -183,7 +191,7 @@ func (p *Poller) due() (at time.Time, why Why) {
 	if p.failures > 0 {
 		pause = max(pause, min(50*time.Millisecond<<min(p.failures, 10), failSlowest))
 	}
-	if by := p.ended.Add(min(pause, failSlowest)); by.After(at) {
+	if by := p.ended.Add(pause); by.After(at) {
 		at = by
 	}
 	return at, why
@@ -203,8 +211,12 @@ func (p *Poller) read(ctx context.Context, why Why) {
 		return
 	}
 	p.cfg.Asked(why, r.err)
-	if landings := p.take(r); len(landings) > 0 {
+	landings, blind := p.take(r)
+	if len(landings) > 0 {
 		p.cfg.Land(landings)
+	}
+	if blind {
+		p.cfg.Blind(r.ended)
 	}
 }
 
@@ -259,15 +271,14 @@ func (r *reading) active(under ledger.ServicePort, at netip.AddrPort) {
 	}
 }
 
-// take settles what a reading shows.
-func (p *Poller) take(r *reading) (landings []ledger.Landing) {
+// take settles what a reading shows. Blind: there is nothing to be said any more of what was pending.
+func (p *Poller) take(r *reading) (landings []ledger.Landing, blind bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.started, p.ended = r.started, r.ended
 	p.status.count(r)
 	if r.err != nil {
-		p.failed(r)
-		return nil
+		return nil, p.failed(r)
 	}
 	if p.failures > 0 {
 		p.cfg.Log.Info("reads again", "place", p.cfg.Kind.Name, "replica", p.cfg.Replica.Name)
@@ -288,12 +299,14 @@ func (p *Poller) take(r *reading) (landings []ledger.Landing) {
 			}
 		}
 	}
-	return landings
+	return landings, false
 }
 
-// failed notes a reading that says nothing. What is pending stays so, and its interval grows.
-func (p *Poller) failed(r *reading) {
-	p.failures++
+// failed notes a reading that says nothing. What is pending stays so, and its interval grows, but not for ever.
+func (p *Poller) failed(r *reading) (blind bool) {
+	if p.failures++; p.failures == 1 {
+		p.failing = r.started
+	}
 	if errors.Is(r.err, errBroken) {
 		p.brokenAt = r.ended
 	}
@@ -303,4 +316,9 @@ func (p *Poller) failed(r *reading) {
 	if p.failures == 1 {
 		p.cfg.Log.Warn("cannot read", "place", p.cfg.Kind.Name, "replica", p.cfg.Replica.Name, "reason", r.err)
 	}
+	if r.ended.Sub(p.failing) < blindAfter || len(p.watched) == 0 {
+		return false
+	}
+	clear(p.watched)
+	return true
 }

@@ -26,6 +26,7 @@ type fake struct {
 	asked    []time.Duration // starts of readings, since the first moment
 	t0       time.Time
 	landings []ledger.Landing
+	blind    int
 }
 
 func (f *fake) set(change func(*fake)) {
@@ -67,7 +68,7 @@ func inBubble(t *testing.T, f *fake, do func(p *Poller)) {
 		f.t0, f.active = time.Now(), map[netip.AddrPort]bool{endpoint: true}
 		kind := Kind{Name: "fake", Fidelity: ShowsDataplane, Lag: f.lag,
 			Open: func(Source) (*Reader, error) { return &Reader{Read: f.read, Close: func() {}}, nil }}
-		p, err := NewPoller(PollerConfig{Kind: kind, Replica: Replica{Name: "ns/pod"}, Land: func(ls []ledger.Landing) {
+		p, err := NewPoller(PollerConfig{Kind: kind, Replica: Replica{Name: "ns/pod"}, Blind: func(time.Time) { f.blind++ }, Land: func(ls []ledger.Landing) {
 			f.set(func(f *fake) { f.landings = append(f.landings, ls...) })
 		}})
 		if err != nil {
@@ -220,7 +221,7 @@ func TestSlowIsBounded(t *testing.T) {
 	inBubble(t, f, func(p *Poller) {
 		p.Watch([]ledger.Removal{removal(time.Now())})
 		time.Sleep(69 * time.Second)
-		if n := len(f.asked); n != 10 || len(f.landings) != 0 {
+		if n := len(f.asked); n != 9 || len(f.landings) != 0 {
 			t.Errorf("asked %d times at %v, %d landings", n, f.asked, len(f.landings))
 		}
 		if s := p.Status(); s.Trouble != "no complete answer within 2s" {
@@ -346,6 +347,26 @@ func TestLooksOfADeadReplica(t *testing.T) {
 		time.Sleep(time.Hour)
 		if s := p.Status(); len(f.asked) != n || s.Active != 1 {
 			t.Errorf("%d more, %+v", len(f.asked)-n, s)
+		}
+	})
+}
+
+// TestBlind: what a replica does that cannot be read for minutes is not known; the removals do not wait for ever.
+func TestBlind(t *testing.T) {
+	f := &fake{}
+	inBubble(t, f, func(p *Poller) {
+		p.Watch([]ledger.Removal{removal(time.Now())})
+		time.Sleep(time.Second)
+		f.set(func(f *fake) { f.err = errors.New("status 500") })
+		time.Sleep(4 * time.Minute)
+		if f.blind != 0 {
+			t.Error("given up after four minutes")
+		}
+		time.Sleep(2 * time.Minute)
+		n := len(f.asked)
+		time.Sleep(time.Hour)
+		if f.blind != 1 || p.Status().Pending != 0 || len(f.landings) != 0 || len(f.asked) != n {
+			t.Errorf("blind %d times, %+v, asked %d times more", f.blind, p.Status(), len(f.asked)-n)
 		}
 	})
 }
