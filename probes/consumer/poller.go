@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 type PollerConfig struct {
 	Kind    Kind
 	Replica Replica
-	// Land takes what a reading found, from the poller's own goroutine.
+	// Land takes what was found, from the poller's own goroutine, once the interval is over.
 	Land func([]ledger.Landing)
 	// Blind is told when a replica could not be read for so long that what is pending ends as gap.
 	Blind func(at time.Time)
@@ -70,7 +71,8 @@ type Poller struct {
 
 	mu       sync.Mutex
 	watched  map[ledger.Key]*watched
-	lastArm  time.Time // of the youngest
+	held     []ledger.Landing // told when their upper end has passed
+	lastArm  time.Time        // of the youngest
 	looks    looks
 	roll     roll
 	holdTill time.Time // asking earlier teaches nothing
@@ -125,6 +127,7 @@ func (p *Poller) Forget(keys []ledger.Key) {
 	defer p.mu.Unlock()
 	for _, k := range keys {
 		delete(p.watched, k)
+		p.held = slices.DeleteFunc(p.held, func(ld ledger.Landing) bool { return ld.Key == k })
 	}
 	p.kick()
 }
@@ -151,14 +154,17 @@ func (p *Poller) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		timer.Stop()
+		told := p.tell(time.Now())
 		due, why := p.due()
-		if why != "" {
-			if wait := time.Until(due); wait > 0 {
-				timer.Reset(wait)
-			} else {
-				p.read(ctx, why)
-				continue
-			}
+		if why != "" && time.Until(due) <= 0 {
+			p.read(ctx, why)
+			continue
+		}
+		if why == "" || !told.IsZero() && told.Before(due) {
+			due = told
+		}
+		if !due.IsZero() {
+			timer.Reset(time.Until(due))
 		}
 		select {
 		case <-ctx.Done():
@@ -211,13 +217,31 @@ func (p *Poller) read(ctx context.Context, why Why) {
 		return
 	}
 	p.cfg.Asked(why, r.err)
-	landings, blind := p.take(r)
-	if len(landings) > 0 {
-		p.cfg.Land(landings)
-	}
-	if blind {
+	if blind := p.take(r); blind {
 		p.cfg.Blind(r.ended)
 	}
+}
+
+// tell passes on the landings whose interval is over, and says when the next one's will be: by a lag bound it may
+// end later than now, and nobody is told of what is to come.
+func (p *Poller) tell(now time.Time) (next time.Time) {
+	p.mu.Lock()
+	var over []ledger.Landing
+	p.held = slices.DeleteFunc(p.held, func(ld ledger.Landing) bool {
+		switch {
+		case !ld.Hi.After(now):
+			over = append(over, ld)
+			return true
+		case next.IsZero() || ld.Hi.Before(next):
+			next = ld.Hi
+		}
+		return false
+	})
+	p.mu.Unlock()
+	if len(over) > 0 {
+		p.cfg.Land(over)
+	}
+	return next
 }
 
 // reading is one request and what came of it.
@@ -272,13 +296,13 @@ func (r *reading) active(under ledger.ServicePort, at netip.AddrPort) {
 }
 
 // take settles what a reading shows. Blind: there is nothing to be said any more of what was pending.
-func (p *Poller) take(r *reading) (landings []ledger.Landing, blind bool) {
+func (p *Poller) take(r *reading) (blind bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.started, p.ended = r.started, r.ended
 	p.status.count(r)
 	if r.err != nil {
-		return nil, p.failed(r)
+		return p.failed(r)
 	}
 	if p.failures > 0 {
 		p.cfg.Log.Info("reads again", "place", p.cfg.Kind.Name, "replica", p.cfg.Replica.Name)
@@ -294,12 +318,12 @@ func (p *Poller) take(r *reading) (landings []ledger.Landing, blind bool) {
 				continue // forgotten, or armed anew, while it was read
 			}
 			if ld, ok := w.observe(r, p.cfg.Kind.Lag, p.brokenAt); ok {
-				landings = append(landings, ld)
+				p.held = append(p.held, ld)
 				delete(p.watched, w.Key)
 			}
 		}
 	}
-	return landings, false
+	return false
 }
 
 // failed notes a reading that says nothing. What is pending stays so, and its interval grows, but not for ever.

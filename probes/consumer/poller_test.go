@@ -26,6 +26,7 @@ type fake struct {
 	asked    []time.Duration // starts of readings, since the first moment
 	t0       time.Time
 	landings []ledger.Landing
+	told     []time.Time
 	blind    int
 }
 
@@ -69,7 +70,7 @@ func inBubble(t *testing.T, f *fake, do func(p *Poller)) {
 		kind := Kind{Name: "fake", Fidelity: ShowsDataplane, Lag: f.lag,
 			Open: func(Source) (*Reader, error) { return &Reader{Read: f.read, Close: func() {}}, nil }}
 		p, err := NewPoller(PollerConfig{Kind: kind, Replica: Replica{Name: "ns/pod"}, Blind: func(time.Time) { f.blind++ }, Land: func(ls []ledger.Landing) {
-			f.set(func(f *fake) { f.landings = append(f.landings, ls...) })
+			f.set(func(f *fake) { f.landings, f.told = append(f.landings, ls...), append(f.told, time.Now()) })
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -185,8 +186,11 @@ func TestInterval(t *testing.T) {
 				p.Watch([]ledger.Removal{removal(time.Now())})
 				time.Sleep(120 * time.Millisecond)
 				tt.f.set(func(f *fake) { clear(f.active) })
-				time.Sleep(5 * time.Second)
+				time.Sleep(10 * time.Second)
 				tt.f.one(t, tt.want)
+				if ld := tt.f.landings[0]; tt.f.told[0].Before(ld.Hi) {
+					t.Errorf("told at %v of a landing until %v", tt.f.told[0], ld.Hi)
+				}
 			})
 		})
 	}

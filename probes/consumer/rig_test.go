@@ -192,7 +192,7 @@ func overDNS(r *rig, at string) (net.Addr, func()) {
 		switch m {
 		case well, cut:
 			for _, at := range active {
-				answerDNS(a, question, at, 5)
+				answerDNS(a, question, at, 1)
 			}
 			if len(a.Answer) == 0 {
 				a.Rcode = dns.RcodeNameError
