@@ -27,6 +27,9 @@ type Metrics struct {
 	lost          *prometheus.CounterVec
 	received      *prometheus.CounterVec
 	synced        *prometheus.GaugeVec
+	requests      *prometheus.CounterVec
+	failures      *prometheus.CounterVec
+	lag           *prometheus.GaugeVec
 	open          *openCollector
 	place         string
 	backend       string
@@ -73,12 +76,22 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 			"kernel (the record of commits broke), capacity (too many open removals).", "source")
 	m.received = counter("lastcall_agent_watch_received_bytes_total",
 		"Bytes received from the API server, by resource, as they came over the wire after TLS.", "resource")
+	m.requests = counter("lastcall_consumer_requests_total",
+		"Readings of replicas of ingress controllers, DNS servers and meshes on this node, by why: pending (a removal is open there), "+
+			"look (endpoints were added). While neither is, there are none.", "place", "why")
+	m.failures = counter("lastcall_consumer_failures_total",
+		"Readings that failed, and so widened intervals or told nothing.", "place")
+	m.lag = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "lastcall_consumer_lag_bound_seconds",
+		Help: "How much later than what its replicas show a consumer may still act as before; it is in every interval. " +
+			"fidelity is dataplane or config: what they show.",
+	}, []string{"place", "fidelity"})
 	m.synced = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "lastcall_agent_watch_synced",
 		Help: "1 while the watch of the resource is established and synced, else 0.",
 	}, []string{"resource"})
 	reg.MustRegister(m.program, m.outcomes, m.uncertainty, m.unbounded, m.beforeSeen, m.late, m.resurrections,
-		m.dataplane, m.verify, m.lost, m.received, m.synced, m.open,
+		m.dataplane, m.verify, m.lost, m.received, m.synced, m.requests, m.failures, m.lag, m.open,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lastcall_agent_clock_max_error_seconds",
 			Help: "The kernel's own bound on this node's clock error (adjtimex maxerror). It grows without a time service.",
@@ -106,6 +119,23 @@ func (m *Metrics) For(place, backend string) *Metrics {
 	c.place, c.backend = place, backend
 	c.start()
 	return &c
+}
+
+// Consumer says what the answers of this place are worth: its backend is what they show.
+func (m *Metrics) Consumer(lagBound time.Duration, whys ...string) {
+	m.lag.WithLabelValues(m.place, m.backend).Set(lagBound.Seconds())
+	m.failures.WithLabelValues(m.place)
+	for _, why := range whys {
+		m.requests.WithLabelValues(m.place, why)
+	}
+}
+
+// Asked counts a reading of a replica.
+func (m *Metrics) Asked(why string, failed bool) {
+	m.requests.WithLabelValues(m.place, why).Inc()
+	if failed {
+		m.failures.WithLabelValues(m.place).Inc()
+	}
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {

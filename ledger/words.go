@@ -173,6 +173,8 @@ type Change struct {
 	Retained *Removal
 	// Returned: the same pod is expected on the path again.
 	Returned *Key
+	// Entered: the pod is expected on the path from now on. Told only to those who ask; the ledger does not.
+	Entered *Key
 	// Superseded: a live pod with another UID took the same path.
 	Superseded *Key
 	// Excluded: this node (the place itself) is going: everything open ends.

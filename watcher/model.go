@@ -145,6 +145,7 @@ type pod struct {
 	exits      []ledger.Exit
 	// reason is why it departs, "" if it does not.
 	reason ledger.Reason
+	own    *OwnPod
 }
 
 // node is the agent's own node.

@@ -17,6 +17,8 @@ type state struct {
 	place
 	base  time.Time // of endpoint.since; set by arm
 	armed bool
+	// tellEntered: Config.Entered.
+	tellEntered bool
 	// nodeKnown: the own Node exists.
 	nodeKnown bool
 	nodeUID   string

@@ -159,7 +159,7 @@ func trimHints(h *discoveryv1.EndpointHints) (zones, nodes hints) {
 
 // trimPod keeps of a pod whether and why it departs.
 func trimPod(p *corev1.Pod) *pod {
-	t := &pod{uid: string(p.UID), workload: workload(p), revision: revision(p), grace: -1, containers: trimContainers(&p.Spec)}
+	t := &pod{uid: string(p.UID), workload: workload(p), revision: revision(p), grace: -1, containers: trimContainers(&p.Spec), own: trimOwn(p)}
 	t.exits = trimExits(&p.Status, t.containers)
 	if g := p.DeletionGracePeriodSeconds; g != nil {
 		t.grace = *g

@@ -41,6 +41,10 @@ type Config struct {
 	// Notify is called for each event that changes something, from one goroutine at a time and in
 	// order; the next event of any resource waits for it. The first call is the baseline.
 	Notify func([]ledger.Change)
+	// Entered: paths that enter the expected set are told too, as changes of that name.
+	Entered bool
+	// Pods, if not nil, is told the pods of the own node whenever one of them changed; like Notify, and after it.
+	Pods func([]OwnPod)
 	// Received is told the bytes of list and watch responses as they are read, after TLS and, for
 	// lists, after decompression.
 	Received func(resource string, bytes int)
@@ -83,6 +87,7 @@ func New(cfg Config) (*Watcher, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Watcher{cfg: cfg, state: newState(cfg.Node)}
+	w.state.tellEntered = cfg.Entered
 	return w, w.connect()
 }
 
@@ -131,12 +136,14 @@ func (w *Watcher) set(o *object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notify(w.state.set(o))
+	w.tellPods(o.kind)
 }
 
 func (w *Watcher) drop(o *object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notify(w.state.drop(o))
+	w.tellPods(o.kind)
 }
 
 func (w *Watcher) replace(r *resource, list []*object, at time.Time) {
@@ -152,6 +159,9 @@ func (w *Watcher) replace(r *resource, list []*object, at time.Time) {
 	changes := w.state.replace(r.kind, list, at)
 	if !w.state.armed && w.allListed() {
 		changes = append(changes, w.state.arm(at)...)
+		defer w.tellPods(pods) // the baseline of all
+	} else {
+		defer w.tellPods(r.kind)
 	}
 	w.notify(changes)
 }

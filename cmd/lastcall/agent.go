@@ -42,6 +42,7 @@ type agentFlags struct {
 	horizon       time.Duration
 	poll          time.Duration
 	subscribe     bool
+	consumers     string
 	eventsAge     time.Duration
 	eventsMiB     int
 	logLevel      string
@@ -66,7 +67,8 @@ get the path):
 
   /v1/events  one JSON object a line: departures, and the commits that settled them
               (?since=SEQ to resume, ?follow=1 to stay)
-  /v1/clock   what time it is here, for the hub to compare`,
+  /v1/clock   what time it is here, for the hub to compare
+  /v1/consumers  which replicas of ingress controllers and meshes are read, and how that goes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := f.validate(cmd)
@@ -89,6 +91,7 @@ get the path):
 	fl.DurationVar(&f.horizon, "horizon", 30*time.Minute, "a removal still routed after this long is counted as expired")
 	fl.DurationVar(&f.poll, "poll", time.Millisecond, "how often the kernel is asked for its rule set generation while a removal is pending; it bounds the precision")
 	fl.BoolVar(&f.subscribe, "subscribe", false, "also be woken by the kernel at every commit; makes kube-proxy's restores on iptables-nft slower")
+	fl.StringVar(&f.consumers, "consumers", "", "also time ingress controllers and meshes whose replicas run on this node: auto finds them by well-known labels, a file says more (docs/consumers.md)")
 	fl.DurationVar(&f.eventsAge, "events-age", time.Hour, "how long event lines are kept for readers")
 	fl.IntVar(&f.eventsMiB, "events-mib", 8, "how many MiB of event lines are kept for readers")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -123,6 +126,8 @@ func (f *agentFlags) validate(cmd *cobra.Command) (*slog.Logger, error) {
 	if f.eventsMiB < 1 || f.eventsMiB > 1024 {
 		errs = append(errs, fmt.Errorf("--events-mib %d: must be between 1 and 1024", f.eventsMiB))
 	}
+	_, _, err := consumersOf(f.consumers)
+	errs = append(errs, err)
 	log, err := newLog(cmd, f.logLevel)
 	return log, errors.Join(append(errs, err)...)
 }
@@ -308,6 +313,10 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	if err != nil {
 		return err
 	}
+	others, told, err := newOthers(f, metrics, s, log)
+	if err != nil {
+		return err
+	}
 	watch, err := watcher.New(watcher.Config{
 		Client: config,
 		Node:   f.node,
@@ -316,7 +325,10 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 			pending, settled := books.Apply(changes)
 			probe.Forget(settled)
 			probe.Watch(pending)
+			others.apply(changes)
 		},
+		Entered:  others != nil,
+		Pods:     told,
 		Received: metrics.Received,
 		Synced:   metrics.Synced,
 		Lost:     func(source string) { metrics.Lost(source, 1) },
@@ -334,6 +346,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return probe.Run(ctx, found) })
 	g.Go(func() error { return watch.Run(ctx) })
+	g.Go(func() error { return others.Run(ctx) })
 	g.Go(func() error {
 		every(ctx, time.Second, books.Expire)
 		return nil

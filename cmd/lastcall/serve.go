@@ -27,6 +27,7 @@ type server struct {
 	who     func() ledger.Event // the fields of a hello line that say who this is and what it measures
 	// applied is the newest slice resourceVersion that the watcher applied, "" before it runs.
 	applied   func() string
+	consumers atomic.Pointer[consumers] // nil if none are read
 	followers atomic.Int32
 }
 
@@ -58,6 +59,10 @@ func (s *server) v1(stop context.Context) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		// The time last: what comes after it is the way back.
 		json.NewEncoder(w).Encode(hub.Clock{Boot: s.events.Boot, Epoch: clockEpoch(), Time: s.time.now()}) //nolint:errcheck // the reader has left
+	})
+	mux.HandleFunc("GET /v1/consumers", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(s.consumers.Load().status()) //nolint:errcheck // the reader has left
 	})
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
 		since, err := strconv.ParseUint(r.FormValue("since"), 10, 64)

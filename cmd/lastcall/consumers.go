@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lastcall-k8s/lastcall/ledger"
+	"github.com/lastcall-k8s/lastcall/probes/consumer"
+	"github.com/lastcall-k8s/lastcall/watcher"
+)
+
+// consumers are the replicas of ingress controllers and meshes on this node, each with a ledger and a poller.
+type consumers struct {
+	cfg     consumer.Config
+	metrics *ledger.Metrics
+	events  *ledger.Ring
+	horizon time.Duration
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	ctx      context.Context // of Run; nil before it, cancelled after
+	group    errgroup.Group
+	own      []consumer.Pod
+	places   map[string]*ledger.Metrics // by kind
+	at       map[string]*replica        // by kind and name
+	unread   []consumer.Replica
+	notes    []string
+	retained map[ledger.Key]bool // left here, while kube-proxy keeps them
+}
+
+// replica is one that is read.
+type replica struct {
+	consumer.Replica
+	poller *consumer.Poller
+	books  *ledger.Ledger
+	cancel context.CancelFunc
+}
+
+// consumersOf reads the flag --consumers: "" for none, "auto" for what well-known labels find, or a file.
+func consumersOf(flag string) (cfg consumer.Config, on bool, err error) {
+	switch flag {
+	case "":
+		return cfg, false, nil
+	case "auto":
+		return cfg, true, nil
+	}
+	text, err := os.ReadFile(flag)
+	if err != nil {
+		return cfg, false, fmt.Errorf("--consumers: %w", err)
+	}
+	cfg, err = consumer.ParseConfig(text)
+	if err != nil {
+		return cfg, false, fmt.Errorf("--consumers %s: %w", flag, err)
+	}
+	return cfg, true, nil
+}
+
+// newOthers are the consumers that a measuring agent reads besides kube-proxy, nil if none, and whom to tell of pods.
+func newOthers(f agentFlags, metrics *ledger.Metrics, s *server, log *slog.Logger) (*consumers, func([]watcher.OwnPod), error) {
+	cfg, on, err := consumersOf(f.consumers)
+	if err != nil || !on {
+		return nil, nil, err
+	}
+	c := newConsumers(cfg, metrics, s.events, f.horizon, log)
+	s.consumers.Store(c)
+	return c, c.pods, nil
+}
+
+func newConsumers(cfg consumer.Config, metrics *ledger.Metrics, events *ledger.Ring, horizon time.Duration, log *slog.Logger) *consumers {
+	return &consumers{cfg: cfg, metrics: metrics, events: events, horizon: horizon, log: log,
+		places: map[string]*ledger.Metrics{}, at: map[string]*replica{}, retained: map[ledger.Key]bool{}}
+}
+
+// Run lets pollers run until ctx ends, and waits for them.
+func (c *consumers) Run(ctx context.Context) error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	c.ctx = ctx
+	c.reconcile(time.Now())
+	c.mu.Unlock()
+	every(ctx, time.Second, c.expire)
+	c.mu.Lock() // no poller starts any more
+	defer c.mu.Unlock()
+	err := c.group.Wait()
+	for _, r := range c.at {
+		// Who starts here again has looked at no replica, and cannot take these up.
+		if pending, _ := r.books.Open(); pending > 0 {
+			r.books.Blind("consumer", time.Now())
+		}
+		r.books.Close()
+	}
+	return err
+}
+
+func (c *consumers) expire(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.at {
+		r.books.Expire(now)
+	}
+}
+
+// pods takes the pods of this node: replicas that are new are read from now on, those that went or were restarted
+// are places that ended.
+func (c *consumers) pods(own []watcher.OwnPod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.own = consumerPods(own)
+	if c.ctx != nil && c.ctx.Err() == nil {
+		c.reconcile(time.Now())
+	}
+}
+
+func (c *consumers) reconcile(now time.Time) {
+	found, notes := c.cfg.Find(c.own)
+	for _, n := range notes {
+		if !slices.Contains(c.notes, n) {
+			c.log.Warn("consumers", "note", n)
+		}
+	}
+	c.notes, c.unread = notes, nil
+	there := map[string]bool{}
+	for _, f := range found {
+		kind, _ := c.cfg.Kind(f.Kind) // Find knows no other
+		if f.Unread == "" && kind.Named {
+			f.Unread = "headless Services are not watched yet"
+		}
+		if f.Unread != "" {
+			c.unread = append(c.unread, f)
+			continue
+		}
+		id := f.Kind + " " + f.Name
+		there[id] = true
+		if r := c.at[id]; r != nil && r.Instance == f.Instance && r.Source == f.Source {
+			continue
+		}
+		c.end(id, now)
+		c.begin(id, f, kind)
+	}
+	for id := range maps.Clone(c.at) {
+		if !there[id] {
+			c.end(id, now)
+		}
+	}
+}
+
+func (c *consumers) begin(id string, f consumer.Replica, kind consumer.Kind) {
+	m := c.places[kind.Name]
+	if m == nil {
+		m = c.metrics.For(kind.Name, string(kind.Fidelity))
+		m.Consumer(kind.Lag, string(consumer.Pending), string(consumer.Look))
+		c.places[kind.Name] = m
+	}
+	r := &replica{Replica: f, books: ledger.New(ledger.Config{Place: kind.Name, Replica: f.Name, Backend: string(kind.Fidelity),
+		Families: []ledger.Family{ledger.IPv4, ledger.IPv6}, Horizon: c.horizon, Metrics: m, Events: c.events})}
+	poller, err := consumer.NewPoller(consumer.PollerConfig{Kind: kind, Replica: f, Log: c.log,
+		Land:  r.books.Land,
+		Blind: func(at time.Time) { r.books.Blind("consumer", at) },
+		Asked: func(why consumer.Why, err error) { m.Asked(string(why), err != nil) },
+	})
+	if err != nil {
+		r.books.Close()
+		f.Unread = err.Error()
+		c.unread = append(c.unread, f)
+		return
+	}
+	r.poller = poller
+	var ctx context.Context
+	ctx, r.cancel = context.WithCancel(c.ctx)
+	c.group.Go(func() error { return poller.Run(ctx) })
+	poller.Look(nil)
+	c.at[id] = r
+	c.log.Info("reads", "place", kind.Name, "replica", f.Name, "source", f.Source)
+}
+
+// end closes a place that has ended: what was open there is excluded.
+func (c *consumers) end(id string, at time.Time) {
+	r := c.at[id]
+	if r == nil {
+		return
+	}
+	r.cancel()
+	r.books.Apply([]ledger.Change{{At: at, Excluded: true}})
+	r.books.Close()
+	delete(c.at, id)
+	c.log.Info("has ended", "place", r.Kind, "replica", r.Name)
+}
+
+// apply takes what the watcher learnt to every replica that sends to the path.
+func (c *consumers) apply(changes []ledger.Change) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changes, entered := c.asSeenByConsumers(changes)
+	for _, r := range c.at {
+		var own []ledger.Change
+		for _, ch := range changes {
+			if ch.Left == nil || r.sendsTo(*ch.Left) {
+				own = append(own, ch)
+			}
+		}
+		watch, forget := r.books.Apply(own)
+		r.poller.Forget(forget)
+		r.poller.Watch(watch)
+		if entered {
+			r.poller.Look(nil)
+		}
+	}
+}
+
+// sendsTo says whether a removal concerns this replica: the path was active there when it was last looked at, or
+// the endpoint is younger than that. Nothing is opened at a replica that was never read.
+func (r *replica) sendsTo(rm ledger.Removal) bool {
+	active, known := r.poller.Active(rm)
+	return active || !known && !r.poller.Status().Read.IsZero()
+}
+
+// asSeenByConsumers leaves out what is told once for all places, and turns what kube-proxy retains into what left: a
+// controller drops an endpoint that is not ready, whether or not there is another.
+func (c *consumers) asSeenByConsumers(changes []ledger.Change) (out []ledger.Change, entered bool) {
+	for _, ch := range changes {
+		switch {
+		case ch.Entered != nil:
+			entered = true
+		case ch.Retained != nil:
+			rm := *ch.Retained
+			rm.Seen = ch.At
+			c.retained[rm.Key] = true
+			out = append(out, ledger.Change{At: ch.At, ResourceVersion: ch.ResourceVersion, Left: &rm})
+		case ch.Left != nil && c.retained[ch.Left.Key]:
+			delete(c.retained, ch.Left.Key) // it left here when it was retained there
+		case ch.Left != nil, ch.Excluded:
+			out = append(out, ch)
+		case ch.Returned != nil:
+			delete(c.retained, *ch.Returned)
+			out = append(out, ch)
+		case ch.Superseded != nil:
+			delete(c.retained, *ch.Superseded)
+			out = append(out, ch)
+		}
+	}
+	return out, entered
+}
+
+// consumersStatus is the answer of /v1/consumers.
+type consumersStatus struct {
+	Replicas []consumer.Status `json:"replicas"`
+	Unread   []unread          `json:"unread"`
+	Notes    []string          `json:"notes,omitempty"`
+}
+
+type unread struct {
+	Place   string `json:"place"`
+	Replica string `json:"replica"`
+	Why     string `json:"why"`
+}
+
+func (c *consumers) status() consumersStatus {
+	s := consumersStatus{Replicas: []consumer.Status{}, Unread: []unread{}}
+	if c == nil {
+		return s
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Notes = c.notes
+	for _, id := range slices.Sorted(maps.Keys(c.at)) {
+		s.Replicas = append(s.Replicas, c.at[id].poller.Status())
+	}
+	for _, u := range c.unread {
+		s.Unread = append(s.Unread, unread{u.Kind, u.Name, u.Unread})
+	}
+	return s
+}
+
+func consumerPods(own []watcher.OwnPod) []consumer.Pod {
+	pods := make([]consumer.Pod, 0, len(own))
+	for _, o := range own {
+		p := consumer.Pod{UID: o.UID, Namespace: o.Namespace, Name: o.Name, Labels: o.Labels, IPs: o.IPs, Terminating: o.Terminating}
+		for _, oc := range o.Containers {
+			pc := consumer.Container{Name: oc.Name, ID: oc.ID, Running: oc.Running}
+			for _, port := range oc.Ports {
+				pc.Ports = append(pc.Ports, consumer.Port(port))
+			}
+			p.Containers = append(p.Containers, pc)
+		}
+		pods = append(pods, p)
+	}
+	return pods
+}
