@@ -2,13 +2,18 @@ package watcher
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 func TestMalformedPartsAreSkippedAndCounted(t *testing.T) {
@@ -92,5 +97,89 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if n := len(s.left.byPath); n > int(leftFor/time.Second)+2 {
 		t.Errorf("%d paths are remembered", n)
+	}
+}
+
+// TestOwnPods: what tells a replica of a consumer, and which of its processes runs.
+func TestOwnPods(t *testing.T) {
+	const text = `kind: Pod
+metadata: {namespace: edge, name: traefik-x, uid: u1, labels: {app.kubernetes.io/name: traefik}}
+spec:
+  nodeName: n1
+  containers:
+  - {name: traefik, ports: [{name: traefik, containerPort: 8080}, {containerPort: 0}]}
+  - {name: waits}
+  initContainers:
+  - {name: mesh, restartPolicy: Always, ports: [{name: admin, containerPort: 15000}]}
+status:
+  podIPs: [{ip: 10.0.0.7}, {ip: "fd00::7"}, {ip: nonsense}]
+  containerStatuses:
+  - {name: traefik, containerID: "containerd://c1", state: {running: {}}}
+  - {name: waits, state: {waiting: {}}}
+  initContainerStatuses:
+  - {name: mesh, containerID: "containerd://c0", state: {running: {}}}`
+	want := []OwnPod{{UID: "u1", Namespace: "edge", Name: "traefik-x", Labels: map[string]string{"app.kubernetes.io/name": "traefik"},
+		IPs: []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("fd00::7")},
+		Containers: []OwnContainer{
+			{Name: "traefik", ID: "containerd://c1", Running: true, Ports: []OwnPort{{"traefik", 8080}}},
+			{Name: "waits"},
+			{Name: "mesh", ID: "containerd://c0", Running: true, Ports: []OwnPort{{"admin", 15000}}},
+		}}}
+	var got []OwnPod
+	told := 0
+	w := &Watcher{cfg: Config{Pods: func(ps []OwnPod) { got = ps; told++ }, Notify: func([]ledger.Change) {}, Lost: func(string) {}}, state: newState("n1")}
+	pod := parseObjects(t, []byte(text), epoch)[0]
+	w.set(pod)
+	if told != 0 {
+		t.Error("told before the baseline is complete")
+	}
+	w.state.arm(epoch)
+	w.set(pod)
+	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+		t.Error(d)
+	}
+	w.set(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: edge, name: traefik}\nspec: {clusterIP: 10.96.0.1}"), epoch)[0])
+	if told != 1 {
+		t.Errorf("told %d times of pods, of which one changed", told)
+	}
+	w.set(parseObjects(t, []byte(strings.Replace(text, "uid: u1", "uid: u1, deletionTimestamp: 2026-01-01T00:00:30Z, deletionGracePeriodSeconds: 30", 1)), epoch)[0])
+	if len(got) != 1 || !got[0].Terminating {
+		t.Errorf("%+v does not terminate", got)
+	}
+	w.drop(pod)
+	if len(got) != 0 || told != 3 {
+		t.Errorf("gone, but %+v", got)
+	}
+}
+
+// TestEntered: who asks is told of paths that enter the expected set.
+func TestEntered(t *testing.T) {
+	s := newState("n1")
+	s.tellEntered = true
+	s.set(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: default, name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}"), epoch)[0])
+	s.arm(epoch)
+	slice := func(addresses ...string) []string {
+		es := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web-1",
+			Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}, AddressType: discoveryv1.AddressTypeIPv4,
+			Ports: []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080))}}}
+		for _, a := range addresses {
+			es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}, TargetRef: &corev1.ObjectReference{UID: types.UID("u" + a)}})
+		}
+		var entered []string
+		for _, c := range s.set(trim(es, epoch).(*object)) {
+			if c.Entered != nil {
+				entered = append(entered, c.Entered.Path.Endpoint.String())
+			}
+		}
+		return entered
+	}
+	for _, tt := range []struct{ now, want []string }{
+		{[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1:8080", "10.0.0.2:8080"}},
+		{[]string{"10.0.0.2"}, nil},
+		{[]string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.1:8080", "10.0.0.3:8080"}}, // the first returned
+	} {
+		if got := slice(tt.now...); !cmp.Equal(got, tt.want) {
+			t.Errorf("%v: entered %v, want %v", tt.now, got, tt.want)
+		}
 	}
 }

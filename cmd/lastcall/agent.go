@@ -43,6 +43,7 @@ type agentFlags struct {
 	poll          time.Duration
 	subscribe     bool
 	consumers     string
+	onlyConsumers bool
 	eventsAge     time.Duration
 	eventsMiB     int
 	logLevel      string
@@ -92,6 +93,7 @@ get the path):
 	fl.DurationVar(&f.poll, "poll", time.Millisecond, "how often the kernel is asked for its rule set generation while a removal is pending; it bounds the precision")
 	fl.BoolVar(&f.subscribe, "subscribe", false, "also be woken by the kernel at every commit; makes kube-proxy's restores on iptables-nft slower")
 	fl.StringVar(&f.consumers, "consumers", "", "also time ingress controllers and meshes whose replicas run on this node: auto finds them by well-known labels, a file says more (docs/consumers.md)")
+	fl.BoolVar(&f.onlyConsumers, "only-consumers", false, "run beside a consumer, in its pod: read what --consumers says and not this node's kernel, for which another agent is there")
 	fl.DurationVar(&f.eventsAge, "events-age", time.Hour, "how long event lines are kept for readers")
 	fl.IntVar(&f.eventsMiB, "events-mib", 8, "how many MiB of event lines are kept for readers")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -128,6 +130,9 @@ func (f *agentFlags) validate(cmd *cobra.Command) (*slog.Logger, error) {
 	}
 	_, _, err := consumersOf(f.consumers)
 	errs = append(errs, err)
+	if f.onlyConsumers && f.consumers == "" {
+		errs = append(errs, errors.New("--only-consumers: say which with --consumers"))
+	}
 	log, err := newLog(cmd, f.logLevel)
 	return log, errors.Join(append(errs, err)...)
 }
@@ -214,6 +219,9 @@ func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 	})
 	g.Go(func() error {
 		defer stopWeb()
+		if f.onlyConsumers {
+			return measureConsumers(ctx, f, config, s, is, metrics, log)
+		}
 		found, err := findKubeProxy(ctx, ready, unmeasured, log)
 		if err != nil {
 			return ignoreCanceled(ctx, err)

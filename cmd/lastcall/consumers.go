@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
 	"github.com/lastcall-k8s/lastcall/probes/consumer"
@@ -69,9 +70,36 @@ func newOthers(f agentFlags, metrics *ledger.Metrics, s *server, log *slog.Logge
 	if err != nil || !on {
 		return nil, nil, err
 	}
+	if name := os.Getenv("POD_NAME"); name != "" {
+		cfg.Self = os.Getenv("POD_NAMESPACE") + "/" + name
+	}
 	c := newConsumers(cfg, metrics, s.events, f.horizon, log)
 	s.consumers.Store(c)
 	return c, c.pods, nil
+}
+
+// measureConsumers is what an agent does that runs beside a consumer, with --only-consumers: no kernel, no privilege.
+func measureConsumers(ctx context.Context, f agentFlags, config *rest.Config, s *server, is *identity, metrics *ledger.Metrics, log *slog.Logger) error {
+	c, told, err := newOthers(f, metrics, s, log)
+	if err != nil {
+		return err
+	}
+	watch, err := watcher.New(watcher.Config{
+		Client: config, Node: f.node, Jitter: f.listJitter,
+		Notify: c.apply, Entered: true, Pods: told,
+		Received: metrics.Received, Synced: metrics.Synced, Lost: func(source string) { metrics.Lost(source, 1) }, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	s.ready.set("kube-proxy", nil) // another agent's
+	s.ready.check("kubernetes API", watch.Ready)
+	is.watched(watch)
+	s.events.Started(time.Now(), ledger.Start{Node: f.node, Version: buildVersion()})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return watch.Run(ctx) })
+	g.Go(func() error { return c.Run(ctx) })
+	return g.Wait()
 }
 
 func newConsumers(cfg consumer.Config, metrics *ledger.Metrics, events *ledger.Ring, horizon time.Duration, log *slog.Logger) *consumers {

@@ -18,6 +18,9 @@ type Config struct {
 	Skip      []string   `json:"skip,omitempty"`
 	Consumers []Consumer `json:"consumers,omitempty"`
 
+	// Self is the pod that this agent is a sidecar in, as "namespace/name": the replica that is beside it.
+	Self string `json:"-"`
+
 	kinds  []Kind
 	rules  []rule
 	beside []besides

@@ -99,7 +99,7 @@ func (c Config) Find(pods []Pod) (replicas []Replica, notes []string) {
 		}
 	}
 	for _, s := range c.beside {
-		replicas = append(replicas, Replica{Kind: s.kind, Name: s.kind + " beside", Instance: s.source.String(), Source: s.source})
+		replicas = append(replicas, Replica{Kind: s.kind, Name: cmp.Or(c.Self, "beside"), Instance: s.source.String(), Source: s.source})
 	}
 	return replicas, notes
 }

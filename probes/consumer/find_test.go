@@ -67,13 +67,14 @@ func TestFind(t *testing.T) {
 			[]Pod{pod("e", map[string]string{"app": "e"})}, []string{}},
 		{"by hand, with the port that is known", "consumers: [{place: traefik, pods: {labels: {app: mine}}}]",
 			[]Pod{pod("m", map[string]string{"app": "mine"})}, []string{"traefik ns/m uid-m/c0 10.0.0.7:8080"}},
-		{"beside this agent", "{skip: ['*'], consumers: [{place: haproxy, at: 'unix:/run/h.sock'}]}", nil, []string{"haproxy haproxy beside unix:/run/h.sock unix:/run/h.sock"}},
+		{"beside this agent", "{skip: ['*'], consumers: [{place: haproxy, at: 'unix:/run/h.sock'}]}", nil, []string{"haproxy ns/self unix:/run/h.sock unix:/run/h.sock"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := ParseConfig([]byte(tt.config))
 			if err != nil {
 				t.Fatal(err)
 			}
+			c.Self = "ns/self"
 			if d := cmp.Diff(tt.want, found(c, tt.pods...)); d != "" {
 				t.Error(d)
 			}

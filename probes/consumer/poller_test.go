@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -23,11 +24,11 @@ type fake struct {
 	answer Answer
 	lag    time.Duration
 
-	asked    []time.Duration // starts of readings, since the first moment
-	t0       time.Time
-	landings []ledger.Landing
-	told     []time.Time
-	blind    int
+	began   []time.Duration // starts of readings, since the first moment
+	t0      time.Time
+	lands   []ledger.Landing
+	toldAt  []time.Time
+	blinded int
 }
 
 func (f *fake) set(change func(*fake)) {
@@ -38,7 +39,7 @@ func (f *fake) set(change func(*fake)) {
 
 func (f *fake) read(ctx context.Context, _ []Want, active Active) (Answer, error) {
 	f.mu.Lock()
-	f.asked = append(f.asked, time.Since(f.t0))
+	f.began = append(f.began, time.Since(f.t0))
 	takes := f.takes
 	f.mu.Unlock()
 	select {
@@ -69,8 +70,8 @@ func inBubble(t *testing.T, f *fake, do func(p *Poller)) {
 		f.t0, f.active = time.Now(), map[netip.AddrPort]bool{endpoint: true}
 		kind := Kind{Name: "fake", Fidelity: ShowsDataplane, Lag: f.lag,
 			Open: func(Source) (*Reader, error) { return &Reader{Read: f.read, Close: func() {}}, nil }}
-		p, err := NewPoller(PollerConfig{Kind: kind, Replica: Replica{Name: "ns/pod"}, Blind: func(time.Time) { f.blind++ }, Land: func(ls []ledger.Landing) {
-			f.set(func(f *fake) { f.landings, f.told = append(f.landings, ls...), append(f.told, time.Now()) })
+		p, err := NewPoller(PollerConfig{Kind: kind, Replica: Replica{Name: "ns/pod"}, Blind: func(time.Time) { f.set(func(f *fake) { f.blinded++ }) }, Land: func(ls []ledger.Landing) {
+			f.set(func(f *fake) { f.lands, f.toldAt = append(f.lands, ls...), append(f.toldAt, time.Now()) })
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -87,6 +88,24 @@ func inBubble(t *testing.T, f *fake, do func(p *Poller)) {
 	})
 }
 
+// asked, landings, told and blind are what there is so far.
+func (f *fake) asked() []time.Duration {
+	return locked(f, func() []time.Duration { return slices.Clone(f.began) })
+}
+func (f *fake) landings() []ledger.Landing {
+	return locked(f, func() []ledger.Landing { return slices.Clone(f.lands) })
+}
+func (f *fake) told() []time.Time {
+	return locked(f, func() []time.Time { return slices.Clone(f.toldAt) })
+}
+func (f *fake) blind() int { return locked(f, func() int { return f.blinded }) }
+
+func locked[T any](f *fake, get func() T) T {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return get()
+}
+
 // interval is a landing's, in milliseconds since the first moment.
 func (f *fake) interval(ld ledger.Landing) string {
 	return fmt.Sprintf("(%d,%d]", ld.Lo.Sub(f.t0).Milliseconds(), ld.Hi.Sub(f.t0).Milliseconds())
@@ -94,10 +113,10 @@ func (f *fake) interval(ld ledger.Landing) string {
 
 func (f *fake) one(t *testing.T, want string) {
 	t.Helper()
-	if len(f.landings) != 1 {
-		t.Fatalf("%d landings, want one", len(f.landings))
+	if len(f.landings()) != 1 {
+		t.Fatalf("%d landings, want one", len(f.landings()))
 	}
-	ld := f.landings[0]
+	ld := f.landings()[0]
 	got := f.interval(ld)
 	switch {
 	case ld.Absent:
@@ -114,25 +133,25 @@ func TestNothingIsAskedWhileNothingLeaves(t *testing.T) {
 	f := &fake{}
 	inBubble(t, f, func(p *Poller) {
 		time.Sleep(24 * time.Hour)
-		if len(f.asked) != 0 {
-			t.Errorf("asked %d times in a day without a departure", len(f.asked))
+		if len(f.asked()) != 0 {
+			t.Errorf("asked %d times in a day without a departure", len(f.asked()))
 		}
 		// Endpoints that are added, however many, cost two looks.
 		for range 1000 {
 			p.Look(nil)
 		}
 		time.Sleep(24 * time.Hour)
-		if len(f.asked) != 2 || p.Status().Asked[Look] != 2 {
-			t.Errorf("asked at %v, want two looks", f.asked)
+		if len(f.asked()) != 2 || p.Status().Asked[Look] != 2 {
+			t.Errorf("asked at %v, want two looks", f.asked())
 		}
 		p.Watch([]ledger.Removal{removal(time.Now())})
 		time.Sleep(time.Second)
 		f.set(func(f *fake) { clear(f.active) })
 		time.Sleep(time.Second)
-		n := len(f.asked)
+		n := len(f.asked())
 		time.Sleep(24 * time.Hour)
-		if len(f.asked) != n || n < 15 {
-			t.Errorf("asked %d times until it landed and %d times in the day after", n, len(f.asked)-n)
+		if len(f.asked()) != n || n < 15 {
+			t.Errorf("asked %d times until it landed and %d times in the day after", n, len(f.asked())-n)
 		}
 		if asked := p.Status().Asked[Pending]; int(asked) != n-2 {
 			t.Errorf("the counter says %d of %d", asked, n-2)
@@ -153,16 +172,16 @@ func TestPace(t *testing.T) {
 	inBubble(t, f, func(p *Poller) {
 		p.Watch([]ledger.Removal{removal(time.Now())})
 		time.Sleep(10 * time.Minute)
-		for i := range f.asked[1:] {
-			if gap := f.asked[i+1] - f.asked[i]; gap < pace(f.asked[i]) || gap > pace(f.asked[i+1])+time.Millisecond {
-				t.Fatalf("%v after the reading at %v", gap, f.asked[i])
+		for i := range f.asked()[1:] {
+			if gap := f.asked()[i+1] - f.asked()[i]; gap < pace(f.asked()[i]) || gap > pace(f.asked()[i+1])+time.Millisecond {
+				t.Fatalf("%v after the reading at %v", gap, f.asked()[i])
 			}
 		}
-		if len(f.asked) < 600 || len(f.asked) > 1000 {
-			t.Errorf("%d readings in ten minutes", len(f.asked))
+		if len(f.asked()) < 600 || len(f.asked()) > 1000 {
+			t.Errorf("%d readings in ten minutes", len(f.asked()))
 		}
-		if len(f.landings) != 0 {
-			t.Errorf("it is still active, and landed %v", f.landings)
+		if len(f.landings()) != 0 {
+			t.Errorf("it is still active, and landed %v", f.landings())
 		}
 	})
 }
@@ -188,8 +207,8 @@ func TestInterval(t *testing.T) {
 				tt.f.set(func(f *fake) { clear(f.active) })
 				time.Sleep(10 * time.Second)
 				tt.f.one(t, tt.want)
-				if ld := tt.f.landings[0]; tt.f.told[0].Before(ld.Hi) {
-					t.Errorf("told at %v of a landing until %v", tt.f.told[0], ld.Hi)
+				if ld := tt.f.landings()[0]; tt.f.told()[0].Before(ld.Hi) {
+					t.Errorf("told at %v of a landing until %v", tt.f.told()[0], ld.Hi)
 				}
 			})
 		})
@@ -205,13 +224,13 @@ func TestErrorsWiden(t *testing.T) {
 		f.set(func(f *fake) { f.err = errors.New("status 500"); clear(f.active) })
 		time.Sleep(10 * time.Second)
 		s := p.Status()
-		if len(f.landings) != 0 || s.Trouble != "status 500" || s.Failed < 4 || s.Failed > 12 {
-			t.Fatalf("%d landings, %+v", len(f.landings), s)
+		if len(f.landings()) != 0 || s.Trouble != "status 500" || s.Failed < 4 || s.Failed > 12 {
+			t.Fatalf("%d landings, %+v", len(f.landings()), s)
 		}
 		f.set(func(f *fake) { f.err = nil })
 		time.Sleep(10 * time.Second)
-		if len(f.landings) != 1 || f.landings[0].Lo.Sub(f.t0) != 100*time.Millisecond || f.landings[0].Hi.Sub(f.t0) < 10*time.Second {
-			t.Errorf("%v", f.landings)
+		if len(f.landings()) != 1 || f.landings()[0].Lo.Sub(f.t0) != 100*time.Millisecond || f.landings()[0].Hi.Sub(f.t0) < 10*time.Second {
+			t.Errorf("%v", f.landings())
 		}
 		if s := p.Status(); s.Trouble != "" {
 			t.Errorf("still %q", s.Trouble)
@@ -225,8 +244,8 @@ func TestSlowIsBounded(t *testing.T) {
 	inBubble(t, f, func(p *Poller) {
 		p.Watch([]ledger.Removal{removal(time.Now())})
 		time.Sleep(69 * time.Second)
-		if n := len(f.asked); n != 9 || len(f.landings) != 0 {
-			t.Errorf("asked %d times at %v, %d landings", n, f.asked, len(f.landings))
+		if n := len(f.asked()); n != 9 || len(f.landings()) != 0 {
+			t.Errorf("asked %d times at %v, %d landings", n, f.asked(), len(f.landings()))
 		}
 		if s := p.Status(); s.Trouble != "no complete answer within 2s" {
 			t.Errorf("%q", s.Trouble)
@@ -286,12 +305,12 @@ func TestRestart(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		f.set(func(f *fake) { f.err = nil })
 		time.Sleep(9 * time.Second)
-		if len(f.landings) != 0 {
-			t.Fatalf("told %s before the API could say that it is another", f.interval(f.landings[0]))
+		if len(f.landings()) != 0 {
+			t.Fatalf("told %s before the API could say that it is another", f.interval(f.landings()[0]))
 		}
 		time.Sleep(5 * time.Second)
-		if len(f.landings) != 1 || f.landings[0].Lo.Sub(f.t0) != 100*time.Millisecond || f.landings[0].Hi.Sub(f.t0) > 2*time.Second {
-			t.Errorf("%v", f.landings)
+		if len(f.landings()) != 1 || f.landings()[0].Lo.Sub(f.t0) != 100*time.Millisecond || f.landings()[0].Hi.Sub(f.t0) > 2*time.Second {
+			t.Errorf("%v", f.landings())
 		}
 	})
 	f = &fake{}
@@ -305,8 +324,8 @@ func TestRestart(t *testing.T) {
 		time.Sleep(time.Second)
 		f.set(func(f *fake) { clear(f.active) })
 		time.Sleep(time.Second)
-		if len(f.landings) != 1 || f.landings[0].Hi.Sub(f.landings[0].Lo) != 50*time.Millisecond {
-			t.Errorf("seen active since, but %v", f.landings)
+		if len(f.landings()) != 1 || f.landings()[0].Hi.Sub(f.landings()[0].Lo) != 50*time.Millisecond {
+			t.Errorf("seen active since, but %v", f.landings())
 		}
 	})
 }
@@ -321,8 +340,8 @@ func TestForgotten(t *testing.T) {
 		f.set(func(f *fake) { clear(f.active) })
 		p.Forget([]ledger.Key{r.Key})
 		time.Sleep(time.Second)
-		if len(f.landings) != 0 || p.Status().Pending != 0 {
-			t.Errorf("%v", f.landings)
+		if len(f.landings()) != 0 || p.Status().Pending != 0 {
+			t.Errorf("%v", f.landings())
 		}
 		f.set(func(f *fake) { f.active[endpoint] = true })
 		r.Seen = time.Now()
@@ -330,8 +349,8 @@ func TestForgotten(t *testing.T) {
 		time.Sleep(time.Second)
 		f.set(func(f *fake) { clear(f.active) })
 		time.Sleep(time.Second)
-		if len(f.landings) != 1 || !f.landings[0].Seen.Equal(r.Seen) {
-			t.Errorf("%v", f.landings)
+		if len(f.landings()) != 1 || !f.landings()[0].Seen.Equal(r.Seen) {
+			t.Errorf("%v", f.landings())
 		}
 	})
 }
@@ -342,15 +361,15 @@ func TestLooksOfADeadReplica(t *testing.T) {
 	inBubble(t, f, func(p *Poller) {
 		p.Look(nil)
 		time.Sleep(time.Hour)
-		if n := len(f.asked); n < 10 || n > 60 {
+		if n := len(f.asked()); n < 10 || n > 60 {
 			t.Errorf("asked %d times in an hour", n)
 		}
 		f.set(func(f *fake) { f.err = nil })
 		time.Sleep(time.Hour)
-		n := len(f.asked)
+		n := len(f.asked())
 		time.Sleep(time.Hour)
-		if s := p.Status(); len(f.asked) != n || s.Active != 1 {
-			t.Errorf("%d more, %+v", len(f.asked)-n, s)
+		if s := p.Status(); len(f.asked()) != n || s.Active != 1 {
+			t.Errorf("%d more, %+v", len(f.asked())-n, s)
 		}
 	})
 }
@@ -363,14 +382,14 @@ func TestBlind(t *testing.T) {
 		time.Sleep(time.Second)
 		f.set(func(f *fake) { f.err = errors.New("status 500") })
 		time.Sleep(4 * time.Minute)
-		if f.blind != 0 {
+		if f.blind() != 0 {
 			t.Error("given up after four minutes")
 		}
 		time.Sleep(2 * time.Minute)
-		n := len(f.asked)
+		n := len(f.asked())
 		time.Sleep(time.Hour)
-		if f.blind != 1 || p.Status().Pending != 0 || len(f.landings) != 0 || len(f.asked) != n {
-			t.Errorf("blind %d times, %+v, asked %d times more", f.blind, p.Status(), len(f.asked)-n)
+		if f.blind() != 1 || p.Status().Pending != 0 || len(f.landings()) != 0 || len(f.asked()) != n {
+			t.Errorf("blind %d times, %+v, asked %d times more", f.blind(), p.Status(), len(f.asked())-n)
 		}
 	})
 }
