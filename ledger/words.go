@@ -162,6 +162,8 @@ type Change struct {
 	At time.Time
 	// ResourceVersion of the object whose event it was; "" for a list.
 	ResourceVersion string
+	// Headless: it is of a Service without cluster IP.
+	Headless bool
 	// Departed announces a departure, before the removals it causes.
 	Departed *Departure
 	// Farewell tells how a departing pod ended, after its Departed.
@@ -173,7 +175,7 @@ type Change struct {
 	Retained *Removal
 	// Returned: the same pod is expected on the path again.
 	Returned *Key
-	// Entered: the pod is expected on the path from now on. Told only to those who ask; the ledger does not.
+	// Entered: the pod is expected on the path from now on. The ledger takes no note of it.
 	Entered *Key
 	// Superseded: a live pod with another UID took the same path.
 	Superseded *Key

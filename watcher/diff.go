@@ -54,9 +54,6 @@ func (s *state) compare(n name, e *entry, before, after []expectation, c cause) 
 			key := ledger.Key{Path: x.path(n, addr), UID: ep.uid}
 			if entered(addr) {
 				s.enter(key, c)
-				if s.tellEntered {
-					s.out = append(s.out, ledger.Change{At: c.at, Entered: &key})
-				}
 			}
 			if retained(addr) {
 				s.out = append(s.out, ledger.Change{At: c.at, ResourceVersion: c.version, Retained: &ledger.Removal{

@@ -25,6 +25,8 @@ type service struct {
 	cluster4, cluster6 netip.Addr
 	// external holds the external IPs and those load balancer IPs that kube-proxy programs, of both families.
 	external []netip.Addr
+	// headless: it has no cluster IP, and kube-proxy no part in it.
+	headless bool
 	// internalLocal is internalTrafficPolicy: Local.
 	internalLocal bool
 }

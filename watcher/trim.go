@@ -16,13 +16,17 @@ import (
 // make no sense (k8s v1.36.3 pkg/proxy/util/utils.go ShouldSkipService, serviceport.go newBaseServiceInfo).
 func trimService(svc *corev1.Service) (_ *service, malformed int) {
 	spec := &svc.Spec
-	if spec.ClusterIP == "" || spec.ClusterIP == corev1.ClusterIPNone || spec.Type == corev1.ServiceTypeExternalName {
+	if spec.ClusterIP == "" || spec.Type == corev1.ServiceTypeExternalName {
 		return nil, 0
 	}
 	s := &service{
+		headless:      spec.ClusterIP == corev1.ClusterIPNone, // comes only where it is asked for
 		internalLocal: spec.InternalTrafficPolicy != nil && *spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 	}
 	for _, text := range clusterIPs(spec) {
+		if s.headless {
+			break
+		}
 		a, ok := parseAddr(text)
 		switch {
 		case !ok:

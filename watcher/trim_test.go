@@ -3,6 +3,7 @@ package watcher
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,34 +153,84 @@ status:
 	}
 }
 
-// TestEntered: who asks is told of paths that enter the expected set.
-func TestEntered(t *testing.T) {
-	s := newState("n1")
-	s.tellEntered = true
-	s.set(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: default, name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}"), epoch)[0])
-	s.arm(epoch)
-	slice := func(addresses ...string) []string {
-		es := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web-1",
-			Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}, AddressType: discoveryv1.AddressTypeIPv4,
-			Ports: []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080))}}}
-		for _, a := range addresses {
-			es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}, TargetRef: &corev1.ObjectReference{UID: types.UID("u" + a)}})
+// TestReady: what places other than kube-proxy use. The last endpoint is not retained, and headless Services count.
+func TestReady(t *testing.T) {
+	for _, clusterIP := range []string{"10.96.0.1", "None"} {
+		s := newState("n1")
+		s.ready.asked = true
+		s.set(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: default, name: web}\nspec: {clusterIP: "+clusterIP+", ports: [{name: http, port: 80}]}"), epoch)[0])
+		slice := func(name string, eps ...discoveryv1.Endpoint) *object {
+			return trim(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name,
+				Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}, AddressType: discoveryv1.AddressTypeIPv4,
+				Ports: []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080))}}, Endpoints: eps}, epoch).(*object)
 		}
-		var entered []string
-		for _, c := range s.set(trim(es, epoch).(*object)) {
-			if c.Entered != nil {
-				entered = append(entered, c.Entered.Path.Endpoint.String())
+		ep := func(address, uid string, state string) discoveryv1.Endpoint {
+			return discoveryv1.Endpoint{Addresses: []string{address}, TargetRef: &corev1.ObjectReference{UID: types.UID(uid)},
+				Conditions: discoveryv1.EndpointConditions{Ready: new(state == "ready"), Serving: new(true), Terminating: new(state == "leaving")}}
+		}
+		told := func() []string {
+			var lines []string
+			for _, c := range s.ready.out {
+				line := ""
+				switch {
+				case c.Left != nil:
+					line = "left " + c.Left.UID
+					if !c.Left.ExpectedSince.IsZero() {
+						line += " young"
+					}
+					if c.Left.Path.Endpoint.Port() != 8080 || c.Left.Path.Service.Name != "web" || c.Left.Path.Service.Port != "http" {
+						t.Errorf("%v", c.Left.Path)
+					}
+				case c.Entered != nil:
+					line = "entered " + c.Entered.UID
+				case c.Returned != nil:
+					line = "returned " + c.Returned.UID
+				case c.Superseded != nil:
+					line = "superseded " + c.Superseded.UID
+				}
+				if c.Headless != (clusterIP == "None") {
+					t.Errorf("%s: headless %v", line, c.Headless)
+				}
+				lines = append(lines, line)
+			}
+			s.ready.out = nil
+			slices.Sort(lines)
+			return lines
+		}
+		want := func(what string, want ...string) {
+			t.Helper()
+			if got := told(); !cmp.Equal(got, want) {
+				t.Errorf("%s, cluster IP %s: %q, want %q", what, clusterIP, got, want)
 			}
 		}
-		return entered
-	}
-	for _, tt := range []struct{ now, want []string }{
-		{[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1:8080", "10.0.0.2:8080"}},
-		{[]string{"10.0.0.2"}, nil},
-		{[]string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.1:8080", "10.0.0.3:8080"}}, // the first returned
-	} {
-		if got := slice(tt.now...); !cmp.Equal(got, tt.want) {
-			t.Errorf("%v: entered %v, want %v", tt.now, got, tt.want)
+		s.set(slice("web-1", ep("10.0.0.1", "a", "ready")))
+		want("before the baseline is complete")
+		s.arm(epoch)
+		if clusterIP == "None" {
+			want("a headless Service in the baseline", "entered a")
+		} else {
+			want("another in the baseline")
+		}
+		s.set(slice("web-1", ep("10.0.0.1", "a", "ready"), ep("10.0.0.2", "b", "ready")))
+		want("a second", "entered b")
+		s.set(slice("web-1", ep("10.0.0.1", "a", "unready"), ep("10.0.0.2", "b", "ready")))
+		want("the first is not ready", "left a")
+		s.set(slice("web-1", ep("10.0.0.1", "a", "ready"), ep("10.0.0.2", "b", "ready")))
+		want("it is again", "entered a", "returned a")
+		s.set(slice("web-2", ep("10.0.0.1", "a", "ready")))
+		s.set(slice("web-1", ep("10.0.0.2", "b", "ready")))
+		want("it moves to another slice")
+		s.drop(slice("web-2"))
+		s.set(slice("web-1", ep("10.0.0.2", "b", "leaving")))
+		want("the last one leaves, and kube-proxy retains it", "left a young", "left b young")
+		s.set(slice("web-1", ep("10.0.0.2", "c", "ready")))
+		want("another pod has its address", "entered c", "superseded b")
+		s.set(slice("web-1", ep("10.0.0.2", "d", "ready")))
+		want("and another at once", "entered d", "left c young", "superseded c")
+		s.drop(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: default, name: web}\nspec: {clusterIP: "+clusterIP+"}"), epoch)[0])
+		want("the Service goes", "left d young")
+		if n := len(s.ready.since); n != 0 {
+			t.Errorf("%d paths are remembered", n)
 		}
 	}
 }

@@ -41,8 +41,10 @@ type Config struct {
 	// Notify is called for each event that changes something, from one goroutine at a time and in
 	// order; the next event of any resource waits for it. The first call is the baseline.
 	Notify func([]ledger.Change)
-	// Entered: paths that enter the expected set are told too, as changes of that name.
-	Entered bool
+	// Ready, if not nil, is told what places other than kube-proxy use: the paths of ready endpoints that left and
+	// entered. It is called like Notify, and after it. With Headless, those of headless Services too.
+	Ready    func([]ledger.Change)
+	Headless bool
 	// Pods, if not nil, is told the pods of the own node whenever one of them changed; like Notify, and after it.
 	Pods func([]OwnPod)
 	// Received is told the bytes of list and watch responses as they are read, after TLS and, for
@@ -87,7 +89,7 @@ func New(cfg Config) (*Watcher, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Watcher{cfg: cfg, state: newState(cfg.Node)}
-	w.state.tellEntered = cfg.Entered
+	w.state.ready.asked = cfg.Ready != nil
 	return w, w.connect()
 }
 
@@ -179,6 +181,7 @@ func (w *Watcher) notify(changes []ledger.Change) {
 	if len(changes) > 0 {
 		w.cfg.Notify(changes)
 	}
+	w.tellReady()
 }
 
 func (w *Watcher) count(o *object) {

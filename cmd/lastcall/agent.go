@@ -321,11 +321,11 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	if err != nil {
 		return err
 	}
-	others, told, err := newOthers(f, metrics, s, log)
+	others, err := newOthers(f, metrics, s, log)
 	if err != nil {
 		return err
 	}
-	watch, err := watcher.New(watcher.Config{
+	told := watcher.Config{
 		Client: config,
 		Node:   f.node,
 		Jitter: f.listJitter,
@@ -333,15 +333,16 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 			pending, settled := books.Apply(changes)
 			probe.Forget(settled)
 			probe.Watch(pending)
-			others.apply(changes)
 		},
-		Entered:  others != nil,
-		Pods:     told,
 		Received: metrics.Received,
 		Synced:   metrics.Synced,
 		Lost:     func(source string) { metrics.Lost(source, 1) },
 		Log:      log,
-	})
+	}
+	if others != nil {
+		told.Ready, told.Headless, told.Pods = others.apply, true, others.pods
+	}
+	watch, err := watcher.New(told)
 	if err != nil {
 		return err
 	}

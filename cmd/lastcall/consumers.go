@@ -34,7 +34,7 @@ type consumers struct {
 	at       map[string]*replica        // by kind and name
 	unread   []consumer.Replica
 	notes    []string
-	retained map[ledger.Key]bool // left here, while kube-proxy keeps them
+	headless map[consumer.Want]bool // names that DNS is asked for
 }
 
 // replica is one that is read.
@@ -43,6 +43,7 @@ type replica struct {
 	poller *consumer.Poller
 	books  *ledger.Ledger
 	cancel context.CancelFunc
+	named  bool // DNS: it serves headless Services, and the others do not
 }
 
 // consumersOf reads the flag --consumers: "" for none, "auto" for what well-known labels find, or a file.
@@ -64,29 +65,29 @@ func consumersOf(flag string) (cfg consumer.Config, on bool, err error) {
 	return cfg, true, nil
 }
 
-// newOthers are the consumers that a measuring agent reads besides kube-proxy, nil if none, and whom to tell of pods.
-func newOthers(f agentFlags, metrics *ledger.Metrics, s *server, log *slog.Logger) (*consumers, func([]watcher.OwnPod), error) {
+// newOthers are the consumers that an agent reads besides kube-proxy, nil if none.
+func newOthers(f agentFlags, metrics *ledger.Metrics, s *server, log *slog.Logger) (*consumers, error) {
 	cfg, on, err := consumersOf(f.consumers)
 	if err != nil || !on {
-		return nil, nil, err
+		return nil, err
 	}
 	if name := os.Getenv("POD_NAME"); name != "" {
 		cfg.Self = os.Getenv("POD_NAMESPACE") + "/" + name
 	}
 	c := newConsumers(cfg, metrics, s.events, f.horizon, log)
 	s.consumers.Store(c)
-	return c, c.pods, nil
+	return c, nil
 }
 
 // measureConsumers is what an agent does that runs beside a consumer, with --only-consumers: no kernel, no privilege.
 func measureConsumers(ctx context.Context, f agentFlags, config *rest.Config, s *server, is *identity, metrics *ledger.Metrics, log *slog.Logger) error {
-	c, told, err := newOthers(f, metrics, s, log)
+	c, err := newOthers(f, metrics, s, log)
 	if err != nil {
 		return err
 	}
 	watch, err := watcher.New(watcher.Config{
 		Client: config, Node: f.node, Jitter: f.listJitter,
-		Notify: c.apply, Entered: true, Pods: told,
+		Notify: func([]ledger.Change) {}, Ready: c.apply, Headless: true, Pods: c.pods,
 		Received: metrics.Received, Synced: metrics.Synced, Lost: func(source string) { metrics.Lost(source, 1) }, Log: log,
 	})
 	if err != nil {
@@ -104,7 +105,7 @@ func measureConsumers(ctx context.Context, f agentFlags, config *rest.Config, s 
 
 func newConsumers(cfg consumer.Config, metrics *ledger.Metrics, events *ledger.Ring, horizon time.Duration, log *slog.Logger) *consumers {
 	return &consumers{cfg: cfg, metrics: metrics, events: events, horizon: horizon, log: log,
-		places: map[string]*ledger.Metrics{}, at: map[string]*replica{}, retained: map[ledger.Key]bool{}}
+		places: map[string]*ledger.Metrics{}, at: map[string]*replica{}, headless: map[consumer.Want]bool{}}
 }
 
 // Run lets pollers run until ctx ends, and waits for them.
@@ -160,9 +161,6 @@ func (c *consumers) reconcile(now time.Time) {
 	there := map[string]bool{}
 	for _, f := range found {
 		kind, _ := c.cfg.Kind(f.Kind) // Find knows no other
-		if f.Unread == "" && kind.Named {
-			f.Unread = "headless Services are not watched yet"
-		}
 		if f.Unread != "" {
 			c.unread = append(c.unread, f)
 			continue
@@ -189,7 +187,7 @@ func (c *consumers) begin(id string, f consumer.Replica, kind consumer.Kind) {
 		m.Consumer(kind.Lag, string(consumer.Pending), string(consumer.Look))
 		c.places[kind.Name] = m
 	}
-	r := &replica{Replica: f, books: ledger.New(ledger.Config{Place: kind.Name, Replica: f.Name, Backend: string(kind.Fidelity),
+	r := &replica{Replica: f, named: kind.Named, books: ledger.New(ledger.Config{Place: kind.Name, Replica: f.Name, Backend: string(kind.Fidelity),
 		Families: []ledger.Family{ledger.IPv4, ledger.IPv6}, Horizon: c.horizon, Metrics: m, Events: c.events})}
 	poller, err := consumer.NewPoller(consumer.PollerConfig{Kind: kind, Replica: f, Log: c.log,
 		Land:  r.books.Land,
@@ -206,7 +204,7 @@ func (c *consumers) begin(id string, f consumer.Replica, kind consumer.Kind) {
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(c.ctx)
 	c.group.Go(func() error { return poller.Run(ctx) })
-	poller.Look(nil)
+	poller.Look(slices.Collect(maps.Keys(c.headless))) // a kind that is not Named looks at everything
 	c.at[id] = r
 	c.log.Info("reads", "place", kind.Name, "replica", f.Name, "source", f.Source)
 }
@@ -224,62 +222,53 @@ func (c *consumers) end(id string, at time.Time) {
 	c.log.Info("has ended", "place", r.Kind, "replica", r.Name)
 }
 
-// apply takes what the watcher learnt to every replica that sends to the path.
+// apply takes what the watcher learnt of ready paths to every replica that sends to them.
 func (c *consumers) apply(changes []ledger.Change) {
-	if c == nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	changes, entered := c.asSeenByConsumers(changes)
+	entered, names := c.enter(changes)
 	for _, r := range c.at {
 		var own []ledger.Change
 		for _, ch := range changes {
-			if ch.Left == nil || r.sendsTo(*ch.Left) {
+			if ch.Excluded || ch.Headless == r.named && (ch.Left == nil || r.sendsTo(*ch.Left)) {
 				own = append(own, ch)
 			}
 		}
 		watch, forget := r.books.Apply(own)
 		r.poller.Forget(forget)
 		r.poller.Watch(watch)
-		if entered {
-			r.poller.Look(nil)
+		if entered && !r.named || len(names) > 0 && r.named {
+			r.poller.Look(names)
 		}
 	}
 }
+
+// enter notes which endpoints were added: of Services with a cluster IP, and by name of headless ones.
+func (c *consumers) enter(changes []ledger.Change) (entered bool, names []consumer.Want) {
+	for _, ch := range changes {
+		switch {
+		case ch.Entered == nil:
+		case ch.Headless:
+			w := consumer.Want{Service: ch.Entered.Path.Service, Family: ch.Entered.Path.Family()}
+			names = append(names, w)
+			if len(c.headless) < maxHeadless {
+				c.headless[w] = true
+			}
+		default:
+			entered = true
+		}
+	}
+	return entered, names
+}
+
+// maxHeadless bounds the names that a new DNS replica is asked for; those of later additions come by themselves.
+const maxHeadless = 2000
 
 // sendsTo says whether a removal concerns this replica: the path was active there when it was last looked at, or
 // the endpoint is younger than that. Nothing is opened at a replica that was never read.
 func (r *replica) sendsTo(rm ledger.Removal) bool {
 	active, known := r.poller.Active(rm)
 	return active || !known && !r.poller.Status().Read.IsZero()
-}
-
-// asSeenByConsumers leaves out what is told once for all places, and turns what kube-proxy retains into what left: a
-// controller drops an endpoint that is not ready, whether or not there is another.
-func (c *consumers) asSeenByConsumers(changes []ledger.Change) (out []ledger.Change, entered bool) {
-	for _, ch := range changes {
-		switch {
-		case ch.Entered != nil:
-			entered = true
-		case ch.Retained != nil:
-			rm := *ch.Retained
-			rm.Seen = ch.At
-			c.retained[rm.Key] = true
-			out = append(out, ledger.Change{At: ch.At, ResourceVersion: ch.ResourceVersion, Left: &rm})
-		case ch.Left != nil && c.retained[ch.Left.Key]:
-			delete(c.retained, ch.Left.Key) // it left here when it was retained there
-		case ch.Left != nil, ch.Excluded:
-			out = append(out, ch)
-		case ch.Returned != nil:
-			delete(c.retained, *ch.Returned)
-			out = append(out, ch)
-		case ch.Superseded != nil:
-			delete(c.retained, *ch.Superseded)
-			out = append(out, ch)
-		}
-	}
-	return out, entered
 }
 
 // consumersStatus is the answer of /v1/consumers.

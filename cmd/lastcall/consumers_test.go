@@ -80,9 +80,10 @@ func TestConsumers(t *testing.T) {
 		now := time.Now()
 		return ledger.Change{At: now, Left: &ledger.Removal{Key: key(n), Seen: now}}
 	}
-	// One that is there, one that is retained by kube-proxy and is there, one of a Service that Traefik does not serve.
-	c.apply([]ledger.Change{{At: time.Now(), Departed: &ledger.Departure{Pod: ledger.Pod{UID: "pod-1"}}}, left(1), left(9),
-		{At: time.Now(), Retained: &ledger.Removal{Key: key(2)}}})
+	// Two that are there, one of a Service that Traefik does not serve, one of a headless Service.
+	headless := left(1)
+	headless.Headless = true
+	c.apply([]ledger.Change{left(1), left(2), left(9), headless})
 	show("10.0.0.3:80", "10.0.0.4:80")
 	landed := "removals traefik edge/traefik-x landed"
 	until("both landed", func() bool {
@@ -94,7 +95,6 @@ func TestConsumers(t *testing.T) {
 		}
 		return n == 2
 	})
-	c.apply([]ledger.Change{left(2)}) // kube-proxy lets go of it too: here it is over
 	if s := c.status().Replicas[0]; s.Pending != 0 {
 		t.Errorf("%d pending", s.Pending)
 	}
