@@ -31,7 +31,9 @@ func (e *entry) ready(n name) map[ledger.Path]*endpoint {
 		for _, port := range e.service.ports {
 			for at, ep := range candidates(sls, port, family) {
 				if ep.ready {
-					paths[expectation{port: port}.path(n, at)] = ep
+					path := expectation{port: port}.path(n, at)
+					path.Policy = ledger.Cluster
+					paths[path] = ep
 				}
 			}
 		}
