@@ -29,11 +29,22 @@ components: ## build the testbed's Kubernetes once (5 to 10 minutes); later runs
 test: components ## all tests: unit, kernel, API server, end to end on the testbed (as root)
 	$(GO) test -count=1 -timeout 20m ./... # never cached: tests build and run the agent itself
 
+FUZZTIME ?= 10s
+.PHONY: fuzz
+fuzz: ## every fuzz target in turn for FUZZTIME (10s); what one finds is kept as a seed in testdata/fuzz
+	@GO="$(GO)" bash .ci/fuzz $(FUZZTIME)
+
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+VERSIONS ?= v1.34.4,v1.35.4,v1.36.3
+.PHONY: expected
+expected: ## ask the real kube-proxy of VERSIONS what it programs, and record it (builds each once, 5 minutes)
+	REQUIRE_CLUSTER=1 $(GO) test ./internal/expected -run TestLive -count=1 -v -timeout 60m -versions $(VERSIONS) -update
+	REQUIRE_KERNEL=1 $(GO) test ./internal/expected -run TestReplay -count=1
 
 .PHONY: accuracy
 accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hour)
@@ -41,9 +52,19 @@ accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hou
 	$(GO) run ./bench/accuracy
 
 .PHONY: overhead
-overhead: ## what the agent costs kube-proxy, in paired runs: bench/RESULTS.md (about half an hour)
+overhead: ## what the agent costs kube-proxy, the API server and in memory: bench/RESULTS.md (about an hour and a half)
 	@bash bench/demo/packages.sh
-	$(GO) run ./bench/overhead
+	$(GO) run ./bench/overhead -measure pairs,memory,apiserver
+
+SOAK ?= 6h
+.PHONY: soak
+soak: ## what grows in the agent over SOAK (6h): bench/RESULTS.md
+	@bash bench/demo/packages.sh
+	$(GO) run ./bench/overhead -measure soak -run $(SOAK) -services 1000
+
+.PHONY: sizing
+sizing: ## how often recommendations hold, simulated: bench/RESULTS.md (some minutes)
+	$(GO) run ./bench/sizing
 
 .PHONY: testbed-up
 testbed-up: ## a Kubernetes cluster on this machine, without Docker

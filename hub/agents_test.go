@@ -2,12 +2,14 @@ package hub
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -122,10 +124,14 @@ func (f *fleet) start() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	client := f.agents[0].server.Client()
-	client.Transport = &http.Transport{TLSClientConfig: client.Transport.(*http.Transport).TLSClientConfig}
-	client.Transport.(*http.Transport).TLSClientConfig.InsecureSkipVerify = true
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	token := filepath.Join(f.t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("t"), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	client, err := NewClient(&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}, token)
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	f.hub = New(f.t.Context(), Config{Now: time.Now, Store: rows, Agents: client, AgentPort: f.port, Gap: time.Minute,
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	for i, a := range f.agents {
@@ -144,7 +150,6 @@ func (f *fleet) start() {
 		if err := rows.Close(context.Background()); err != nil {
 			f.t.Error(err)
 		}
-		client.CloseIdleConnections()
 	})
 	f.t.Cleanup(func() { f.stop() })
 }

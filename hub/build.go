@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -23,9 +24,46 @@ const kubeProxy = "kube-proxy"
 
 // freeze keeps of a complete row what its places did, and drops the places: while its pod ends, which may take
 // minutes, 5,000 of them would be held for nothing.
-func (r *row) freeze(d report.Departure) {
+func (j *joiner) freeze(r *row, d report.Departure) {
 	d.Containers, d.Told, d.ToldWhy, d.Late, d.Exposure = nil, nil, "", report.Unknown, nil
-	r.frozen, r.parts, r.since, r.routed = &d, nil, nil, len(r.parts) > 0
+	d.Connections, d.Refused = nil, nil
+	j.held -= len(r.parts[0]) + len(r.parts[1])
+	r.routed = r.placed()
+	r.frozen, r.latest, r.parts, r.since, r.missing = &d, nil, [2][]part{}, nil, nil
+}
+
+// sight is a row at one moment. A row of 5,000 places takes milliseconds to build, and every line waits for the hub's lock:
+// whoever holds it takes a sight and builds it later.
+type sight struct {
+	row
+	places []placed
+}
+
+// placed is one place's part in a row, with what was worked out of it.
+type placed struct {
+	*part
+	family ledger.Family
+
+	known, seen      bool    // whether the following are
+	from, to, seenAt float64 // seconds after T0
+	err              time.Duration
+	unusable         bool
+}
+
+// look takes a sight.
+func (r *row) look() *sight {
+	s := &sight{row: *r}
+	s.since, s.ports = nil, maps.Clone(r.ports)
+	for i := range s.parts {
+		s.parts[i] = slices.Clone(r.parts[i])
+		for at := range s.parts[i] {
+			if rare := s.parts[i][at].rare; rare != nil {
+				copied := *rare
+				s.parts[i][at].rare = &copied
+			}
+		}
+	}
+	return s
 }
 
 // origin is T0 in our time.
@@ -47,221 +85,234 @@ func (r *row) origin() origin {
 	return origin{}
 }
 
-// after is the span from T0 to (lo, hi] of a part, in seconds, errors of both clocks inside. On T0's own clock there is
-// no error. What was gone before T0 counts 0.
-func (o origin) after(n *node, boot string, lo, hi time.Time) (s report.Span, err time.Duration, ok bool) {
+// after is the span from T0 to (lo, hi] of an agent's timeline, in seconds, errors of both clocks inside. On T0's own clock
+// there is no error. What was gone before T0 counts 0. A lo of 0 is no bound.
+func (o origin) after(b *boot, lo, hi int64) (from, to float64, err time.Duration, ok bool) {
 	if !o.known {
-		return s, 0, false
+		return 0, 0, 0, false
 	}
-	if n == o.node && boot == o.boot {
-		s = report.Span{Lo: lo.Sub(o.moment.at).Seconds(), Hi: hi.Sub(o.moment.at).Seconds()}
+	if b == o.boot {
+		t0 := nanos(o.moment.at)
+		from, to = time.Duration(lo-t0).Seconds(), time.Duration(hi-t0).Seconds()
 	} else {
-		at, e, ok := moment{n, boot, hi}.ours()
+		at, e, ok := b.clock.Load().ours(time.Unix(0, hi))
 		if !ok {
-			return s, 0, false
+			return 0, 0, 0, false
 		}
 		err = e
 		both := (e + o.err).Seconds()
-		s.Hi = at.Sub(o.at).Seconds() + both
-		s.Lo = at.Sub(o.at).Seconds() - hi.Sub(lo).Seconds() - both
+		to = at.Sub(o.at).Seconds() + both
+		from = at.Sub(o.at).Seconds() - time.Duration(hi-lo).Seconds() - both
 	}
-	if lo.IsZero() {
-		s.Lo = 0
+	if lo == 0 {
+		from = 0
 	}
-	s.Lo, s.Hi = max(s.Lo, 0), max(s.Hi, 0)
-	return s, err, true
+	return max(from, 0), max(to, 0), err, true
 }
 
-// build says what is known of a row.
-func (r *row) build(now time.Time) (report.Departure, []report.Landing) {
-	o := r.origin()
-	if r.frozen != nil {
-		d := *r.frozen
-		d.Episode = r.episode
-		r.stopping(o, &d)
-		r.lateness(&d)
+// seconds is a moment of an agent in seconds after T0, the best guess.
+func (o origin) seconds(b *boot, at int64) (float64, bool) {
+	if at == 0 || !o.known || b == nil {
+		return 0, false
+	}
+	if b == o.boot {
+		return max(time.Duration(at-nanos(o.moment.at)).Seconds(), 0), true
+	}
+	ours, _, ok := b.clock.Load().ours(time.Unix(0, at))
+	return max(ours.Sub(o.at).Seconds(), 0), ok
+}
+
+// build says what is known of a row, and of its places, the latest first.
+func (s *sight) build(now time.Time) (report.Departure, []placed) {
+	o := s.origin()
+	if s.frozen != nil {
+		d := *s.frozen
+		d.Episode = s.episode
+		s.stopping(o, &d)
+		s.lateness(&d)
+		s.connections(o, &d)
 		return d, nil
 	}
-	d := report.Departure{UID: r.pod.UID, Namespace: r.pod.Namespace, Pod: r.pod.Name, Node: r.pod.Node, Workload: r.workload,
-		Revision: r.revision, Reason: r.reason, Episode: r.episode, T0: o.at, T0Source: cmp.Or(r.source, ledger.T0Unknown), T0Error: o.err.Seconds(),
-		Complete: r.complete, Kept: r.kept, Grace: r.grace, Expected: r.expected, Answered: r.answered, Late: report.Unknown}
+	d := report.Departure{UID: s.pod.UID, Namespace: s.pod.Namespace, Pod: s.pod.Name, Node: s.pod.Node, Workload: s.workload,
+		Revision: s.revision, Reason: s.reason, Episode: s.episode, T0: o.at, T0Source: cmp.Or(s.source, ledger.T0Unknown), T0Error: o.err.Seconds(),
+		Complete: s.complete, Kept: s.kept, Grace: s.grace, Expected: s.expected, Answered: s.answered, Late: report.Unknown}
 	if !o.known {
 		d.T0Source = ledger.T0Unknown
 	}
-	landings := r.landings(o, &d)
-	d.Missing = slices.Clone(r.missing)
-	for _, l := range landings {
-		if l.Unusable {
-			d.Missing = append(d.Missing, report.Missing{Place: l.Node, Why: "clock unusable"})
+	s.place(o, &d)
+	d.Missing = slices.Clone(s.missing[:min(len(s.missing), maxMissing)])
+	d.MissingMore = len(s.missing) - len(d.Missing)
+	for i := range s.places {
+		switch p := &s.places[i]; {
+		case !p.unusable:
+		case len(d.Missing) < maxMissing:
+			d.Missing = append(d.Missing, report.Missing{Place: p.boot.node.name, Why: "clock unusable"})
+		default:
+			d.MissingMore++
 		}
 	}
-	if n := len(d.Missing); n > maxMissing {
-		d.Missing, d.MissingMore = d.Missing[:maxMissing], n-maxMissing
-	}
-	if o.known && (!r.complete || d.Pending > 0) {
+	if o.known && (!s.complete || d.Pending > 0) {
 		d.Age = max(now.Sub(o.at).Seconds(), 0)
 	}
-	r.lastCall(&d, landings)
-	r.stopping(o, &d)
-	r.lateness(&d)
-	d.Slowest = landings
-	if len(landings) > allPlaces {
-		d.Slowest, d.Strip = slices.Clone(landings[:fewPlaces]), strip(landings) // the row is kept, 5,000 places are not
+	s.lastCall(&d)
+	s.stopping(o, &d)
+	s.lateness(&d)
+	s.connections(o, &d)
+	named := s.places
+	if len(named) > allPlaces {
+		named, d.Strip = named[:fewPlaces], s.strip() // the row is kept, 5,000 places are not
 	}
-	return d, landings
+	d.Slowest = make([]report.Landing, len(named))
+	for i := range named {
+		d.Slowest[i] = named[i].landing(d.Seen)
+		d.Slowest[i].Outcomes = map[ledger.Outcome]int{}
+		named[i].outcomes().addTo(d.Slowest[i].Outcomes)
+	}
+	return d, s.places
 }
 
-// landings are the places' shares, the latest first; those still pending before all.
-func (r *row) landings(o origin, d *report.Departure) []report.Landing {
-	kind := report.Kind{Kind: kubeProxy, Outcomes: map[ledger.Outcome]int{}}
-	var first *float64
-	type placed struct {
-		report.Landing
-		part *part
+// place works out when each place let go and sorts them: those still pending first, then the latest. It sums them up in d.
+func (s *sight) place(o origin, d *report.Departure) {
+	var sum outcomes
+	var pending, retained uint32
+	s.places = make([]placed, 0, len(s.parts[0])+len(s.parts[1]))
+	for part, family := range s.row.places {
+		p := placed{part: part.told(), family: family}
+		pending += p.pending
+		retained += p.retained
+		for i, n := range p.outcomes() {
+			sum[i] += n
+		}
+		if p.hi != 0 && !p.open() {
+			p.settle(o)
+		}
+		p.seenAt, p.seen = o.seconds(p.boot, p.seenLast)
+		if first, ok := o.seconds(p.boot, p.seenFirst); ok && (d.Seen == nil || first < *d.Seen) {
+			d.Seen = &first
+		}
+		s.places = append(s.places, p)
 	}
-	ls := make([]placed, 0, len(r.parts))
-	for k, p := range r.parts {
-		if p.was != nil && !p.fresh && p.open == (ledger.Open{}) {
-			p = p.was // the boot after it found gone what was known to be gone
-		}
-		kind.Places++
-		kind.Pending += p.open.Pending
-		kind.Retained += p.open.Retained
-		d.Pending += p.open.Pending + p.open.Retained
-		p.outcomes.addTo(kind.Outcomes)
-		l := report.Landing{Node: k.node.name, Kind: kubeProxy, Backend: p.backend, Family: k.family, Pending: p.open.Pending}
-		if !p.hi.IsZero() && p.open == (ledger.Open{}) {
-			lo := p.lo
-			if p.unbounded {
-				lo = time.Time{}
-			} else if len(p.candidates) > 0 {
-				lo = sinceT0(p, o, k.node)
-			}
-			if s, err, ok := o.after(k.node, p.boot, lo, p.hi); ok {
-				l.Landed = &s
-				l.ClockError, l.Unusable = err.Seconds(), err > unusable
-			} else {
-				l.Unusable = true
-			}
-		}
-		if s, ok := r.seconds(o, k.node, p.boot, p.seenLast); ok {
-			l.Seen = &s
-		}
-		if s, ok := r.seconds(o, k.node, p.boot, p.seenFirst); ok && (first == nil || s < *first) {
-			first = &s
-		}
-		ls = append(ls, placed{l, p})
-	}
-	d.Seen = first
-	for i := range ls {
-		if l := &ls[i]; l.Landed != nil && l.Seen != nil && first != nil {
-			api := *first
-			watch := max(*l.Seen-*first, 0)
-			// The value is the upper end, with the clocks' error in it: it belongs to nobody's work.
-			l.Stages = &report.Stages{API: min(api, l.Landed.Hi), Watch: min(watch, max(l.Landed.Hi-api, 0)), Program: max(l.Landed.Hi-api-watch, 0)}
-		}
-	}
-	slices.SortFunc(ls, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(later(b.Landing), later(a.Landing)), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Family, b.Family))
+	slices.SortFunc(s.places, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(b.later(), a.later()), cmp.Compare(a.boot.node.name, b.boot.node.name), cmp.Compare(a.family, b.family))
 	})
-	named := len(ls) // of these the row says more
-	if named > allPlaces {
-		named = fewPlaces
-	}
-	sorted := make([]report.Landing, len(ls))
-	for i, l := range ls {
-		sorted[i] = l.Landing
-		if i < named {
-			sorted[i].Outcomes = map[ledger.Outcome]int{}
-			l.part.outcomes.addTo(sorted[i].Outcomes)
-		}
-	}
+	d.Pending = int(pending + retained)
 	d.Kinds = []report.Kind{}
-	if kind.Places > 0 {
+	if len(s.places) > 0 {
+		kind := report.Kind{Kind: kubeProxy, Places: len(s.places), Outcomes: map[ledger.Outcome]int{}, Pending: int(pending), Retained: int(retained)}
+		sum.addTo(kind.Outcomes)
 		d.Kinds = append(d.Kinds, kind)
 	}
-	return sorted
+}
+
+// settle works out when the place let go.
+func (p *placed) settle(o origin) {
+	lo := p.lo
+	if p.unbounded {
+		lo = 0
+	} else if len(p.candidates()) > 0 {
+		lo = p.sinceT0(o)
+	}
+	p.from, p.to, p.err, p.known = o.after(p.boot, lo, p.hi)
+	p.unusable = !p.known || p.err > unusable
 }
 
 // sinceT0 is the lower bound of a landing that was learnt late: by one of the candidates, but not by one before T0.
-func sinceT0(p *part, o origin, n *node) time.Time {
-	for _, c := range p.candidates {
-		if s, _, ok := o.after(n, p.boot, c.Hi, c.Hi); ok && s.Hi > 0 {
-			return c.Lo
+func (p *placed) sinceT0(o origin) int64 {
+	for _, c := range p.candidates() {
+		if _, to, _, ok := o.after(p.boot, nanos(c.Hi), nanos(c.Hi)); ok && to > 0 {
+			return nanos(c.Lo)
 		}
 	}
 	return p.lo
 }
 
-func later(l report.Landing) float64 {
+func (p *placed) later() float64 {
 	switch {
-	case l.Pending > 0:
+	case p.pending > 0:
 		return math.Inf(1)
-	case l.Landed != nil:
-		return l.Landed.Hi
+	case p.known:
+		return p.to
 	}
 	return -1
 }
 
-// seconds is a moment of an agent in seconds after T0, the best guess.
-func (r *row) seconds(o origin, n *node, boot string, t time.Time) (float64, bool) {
-	if t.IsZero() || !o.known {
-		return 0, false
+// landing says it in the words of a report. first is when the change was first seen anywhere.
+func (p *placed) landing(first *float64) report.Landing {
+	l := report.Landing{Node: p.boot.node.name, Kind: kubeProxy, Backend: p.boot.backend, Family: p.family, Pending: int(p.pending), Unusable: p.unusable}
+	if p.rare != nil && p.rare.backend != "" {
+		l.Backend = p.rare.backend
 	}
-	if n == o.node && boot == o.boot {
-		return max(t.Sub(o.moment.at).Seconds(), 0), true
+	if p.known {
+		l.Landed, l.ClockError = &report.Span{Lo: p.from, Hi: p.to}, p.err.Seconds()
 	}
-	at, _, ok := moment{n, boot, t}.ours()
-	return max(at.Sub(o.at).Seconds(), 0), ok
+	if p.seen {
+		seen := p.seenAt
+		l.Seen = &seen
+	}
+	if p.known && p.seen && first != nil {
+		api := *first
+		watch := max(p.seenAt-api, 0)
+		// The value is the upper end, with the clocks' error in it: it belongs to nobody's work.
+		l.Stages = &report.Stages{API: min(api, p.to), Watch: min(watch, max(p.to-api, 0)), Program: max(p.to-api-watch, 0)}
+	}
+	return l
 }
 
 // lastCall is [max lo, max hi] over the places whose clocks can be used, and who was last.
-func (r *row) lastCall(d *report.Departure, ls []report.Landing) {
-	var his []float64
-	for _, l := range ls {
-		if l.Landed == nil || l.Unusable {
-			continue
+func (s *sight) lastCall(d *report.Departure) {
+	landed := 0 // those that can be used: s.places has the latest first
+	for _, p := range s.places {
+		if p.known && !p.unusable {
+			if d.LastCall == nil {
+				d.LastCall = &report.Span{}
+			}
+			d.LastCall.Lo, d.LastCall.Hi = max(d.LastCall.Lo, p.from), max(d.LastCall.Hi, p.to)
+			landed++
 		}
-		if d.LastCall == nil {
-			d.LastCall = &report.Span{}
-		}
-		d.LastCall.Lo, d.LastCall.Hi = max(d.LastCall.Lo, l.Landed.Lo), max(d.LastCall.Hi, l.Landed.Hi)
-		his = append(his, l.Landed.Hi)
 	}
-	if len(his) == 0 {
+	if landed == 0 {
 		return
 	}
-	slices.Sort(his)
-	within := his[int(math.Ceil(.99*float64(len(his))))-1]
-	d.Within99 = &within
-	if d.Pending > 0 || ended(d, ledger.Expired)+ended(d, ledger.Gap) > 0 {
-		return // the last has not let go yet, or nobody saw when
-	}
-	var last report.Landing
-	for _, l := range ls {
-		if l.Landed != nil && !l.Unusable && l.Landed.Hi >= d.LastCall.Lo {
+	later := landed - int(math.Ceil(.99*float64(landed))) // than 99 %
+	var last *placed
+	for i := range s.places {
+		p := &s.places[i]
+		if !p.known || p.unusable {
+			continue
+		}
+		if later == 0 {
+			within := p.to
+			d.Within99 = &within
+		}
+		later--
+		if p.to >= d.LastCall.Lo {
 			d.OneOf++
-			last = l
+			last = p
 		}
 	}
+	if d.Pending > 0 || ended(d, ledger.Expired)+ended(d, ledger.Gap) > 0 {
+		d.OneOf = 0 // the last has not let go yet, or nobody saw when
+	}
 	if d.OneOf == 1 {
-		d.Straggler = &last
+		straggler := last.landing(d.Seen)
+		d.Straggler = &straggler
 	}
 }
 
-func strip(ls []report.Landing) *report.Strip {
+// strip is the distribution over time.
+func (s *sight) strip() *report.Strip {
 	longest := 0.0
-	for _, l := range ls {
-		if l.Landed != nil {
-			longest = max(longest, l.Landed.Hi)
+	for _, p := range s.places {
+		if p.known {
+			longest = max(longest, p.to)
 		}
 	}
-	s := &report.Strip{Width: max(longest, 1e-3) / stripCells, Counts: make([]int, stripCells)}
-	for _, l := range ls {
-		if l.Landed != nil {
-			i := int(math.Ceil(l.Landed.Hi/s.Width)) - 1
-			s.Counts[min(max(i, 0), stripCells-1)]++
+	x := &report.Strip{Width: max(longest, 1e-3) / stripCells, Counts: make([]int, stripCells)}
+	for _, p := range s.places {
+		if p.known {
+			i := int(math.Ceil(p.to/x.Width)) - 1
+			x.Counts[min(max(i, 0), stripCells-1)]++
 		}
 	}
-	return s
+	return x
 }

@@ -178,6 +178,33 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
+// TestPlacesAreFixedAtT0: a node that joins while a pod leaves never routed to it. What its agent finds gone there says nothing of
+// when anybody let go, and it is not waited for.
+func TestPlacesAreFixedAtT0(t *testing.T) {
+	w := newWorld(t, "a", "b", "joined")
+	w.compare(ms)
+	for _, n := range w.j.nodes {
+		n.created = epoch.Add(-time.Hour)
+	}
+	w.j.nodes["joined"].created = epoch.Add(20 * time.Second)
+	w.deleted("a", 0, 60, sleeps("web", 45))
+	w.seen("a", 10*ms)
+	w.landed("a", 10*ms, 19*ms, 20*ms)
+	w.applied(11)
+	w.j.nodes["joined"].applied = 0
+	// Its agent's baseline holds the terminating endpoint, and one path that is retained.
+	w.say("joined", ledger.Event{Type: ledger.EventRemovals, At: w.at("joined", 25*time.Second), Place: kubeProxy, Family: ledger.IPv4,
+		Departures: []ledger.Settled{{UID: "u", Opened: 2, Open: ledger.Open{Pending: 1, Retained: 1}}}})
+	w.settle("joined", ledger.IPv4, 0, 25*time.Second, ledger.Landed, 1, true, ledger.Open{Retained: 1})
+	d := w.judged(30 * time.Second)
+	if !d.Complete || d.Expected != 2 || d.Answered != 2 || len(d.Missing) > 0 || d.Pending != 0 || d.Kept {
+		t.Errorf("complete %v: %d of %d answered, %d pending, kept %v, missing %+v", d.Complete, d.Answered, d.Expected, d.Pending, d.Kept, d.Missing)
+	}
+	if d.LastCall == nil || d.LastCall.Hi > .1 || outcomesOf(d) != 1 || d.Straggler == nil || d.Straggler.Node != "a" {
+		t.Errorf("last call %+v, %+v, straggler %+v", d.LastCall, d.Kinds, d.Straggler)
+	}
+}
+
 // TestAgentBeganAnew: another boot of an agent takes up what was open, and does not move what had landed.
 func TestAgentBeganAnew(t *testing.T) {
 	begin := func(open int) *world {
@@ -190,7 +217,7 @@ func TestAgentBeganAnew(t *testing.T) {
 		w.settle("b", ledger.IPv4, 19*ms, 20*ms, ledger.Landed, 2-open, false, ledger.Open{Pending: open})
 		// It dies. The next boot has another timeline, and finds two paths of a terminating endpoint gone at its baseline.
 		n := w.j.nodes["b"]
-		n.boot, w.seq["b"] = "boot-2", 0
+		n.boot, w.seq["b"] = n.bootOf("boot-2"), 0
 		w.compare(ms)
 		w.say("b", ledger.Event{Type: ledger.EventRemovals, At: w.at("b", 5*time.Second), Place: kubeProxy, Family: ledger.IPv4,
 			Departures: []ledger.Settled{{UID: "u", Open: ledger.Open{Pending: 2}}}})

@@ -28,6 +28,8 @@ type member struct {
 	pending  bool
 	complete bool
 	call     *report.Span
+	refused  int  // connections proved lost
+	witness  bool // somebody told
 }
 
 // workloadKey names a workload.
@@ -69,6 +71,9 @@ func (c *chainer) join(d report.Departure, end time.Time) *episode {
 	c.of[d.UID] = e
 	m := member{reason: d.Reason, revision: d.Revision, t0: d.T0, last: d.T0, end: end, late: d.Late, kept: d.Kept,
 		pending: d.Pending > 0, complete: d.Complete, call: d.LastCall}
+	if d.Refused != nil {
+		m.refused, m.witness = *d.Refused, true
+	}
 	if d.LastCall != nil {
 		m.last = d.T0.Add(time.Duration(d.LastCall.Hi * float64(time.Second)))
 	}
@@ -100,6 +105,7 @@ func (e *episode) sum() {
 	e.dirty = true
 	e.Left, e.Late, e.Unknown, e.Kept, e.Pending, e.LastCall, e.Worst = len(e.members), 0, 0, 0, 0, nil, ""
 	e.Begun, e.Ended = time.Time{}, time.Time{}
+	e.Refused = nil
 	var worst float64 = -1
 	evicted := 0
 	for uid, m := range e.members {
@@ -116,6 +122,12 @@ func (e *episode) sum() {
 			e.Late++
 		case m.late == report.Unknown:
 			e.Unknown++
+		}
+		if m.witness {
+			if e.Refused == nil {
+				e.Refused = new(int)
+			}
+			*e.Refused += m.refused
 		}
 		call := 0.0
 		if m.call != nil {

@@ -96,7 +96,7 @@ func trimNode(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, CreationTimestamp: n.CreationTimestamp},
 		Spec: corev1.NodeSpec{Taints: n.Spec.Taints}, Status: corev1.NodeStatus{Conditions: n.Status.Conditions}}, nil
 }
 
@@ -110,22 +110,11 @@ func trimPod(o any) (any, error) {
 		Status: corev1.PodStatus{HostIP: p.Status.HostIP, Phase: p.Status.Phase}}, nil
 }
 
-// at finds a node, or makes it known.
-func (j *joiner) at(name string) *node {
-	n := j.nodes[name]
-	if n == nil {
-		n = &node{name: name}
-		n.agent.state, n.agent.why = report.AgentMissing, "no agent runs there"
-		j.nodes[name] = n
-	}
-	return n
-}
-
 func (h *Hub) nodeChanged(o *corev1.Node) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := h.join.at(o.Name)
-	n.expected, n.uid, n.ready = true, string(o.UID), false
+	n.expected, n.uid, n.created, n.ready = true, string(o.UID), o.CreationTimestamp.Time, false
 	for _, c := range o.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			n.ready = c.Status == corev1.ConditionTrue
@@ -140,9 +129,7 @@ func (h *Hub) nodeChanged(o *corev1.Node) {
 func (h *Hub) nodeGone(o *corev1.Node) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := h.join.at(o.Name)
-	n.expected = false
-	h.forget(n)
+	h.join.at(o.Name).expected = false
 }
 
 func (h *Hub) agentChanged(p *corev1.Pod) {
@@ -171,21 +158,7 @@ func (h *Hub) agentGone(p *corev1.Pod) {
 		return
 	}
 	n.agent = agentState{state: report.AgentMissing, why: "no agent runs there"}
-	h.forget(n)
 	h.woken()
-}
-
-// forget drops a node of which nothing is left.
-func (h *Hub) forget(n *node) {
-	if n.expected || n.agent.ip != "" {
-		return
-	}
-	for _, r := range h.join.rows {
-		if _, in := r.since[n]; in {
-			return
-		}
-	}
-	delete(h.join.nodes, n.name)
 }
 
 func (h *Hub) woken() {

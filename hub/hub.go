@@ -123,6 +123,7 @@ func (h *Hub) restore(ctx context.Context) {
 func (h *Hub) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.supervise(ctx) })
+	g.Go(func() error { return h.compare(ctx) })
 	g.Go(func() error { return h.cfg.Store.Run(ctx) })
 	g.Go(func() error {
 		t := time.NewTicker(time.Second)
@@ -146,12 +147,13 @@ func (h *Hub) Run(ctx context.Context) error {
 func (h *Hub) flush(ctx context.Context, all bool) {
 	batch, rows, episodes := h.collect(all)
 	if len(batch.Departures)+len(batch.Landings)+len(batch.Episodes)+len(batch.Cursors) > 0 {
-		if err := h.cfg.Store.Commit(ctx, batch); err != nil { // also if ctx ended: the last flush comes after it
-			// Kept as changed, so that they are stored when the store works again.
-			h.mu.Lock()
-			for _, r := range rows {
-				r.dirty = true
-			}
+		err := h.cfg.Store.Commit(ctx, batch) // also if ctx ended: the last flush comes after it
+		h.mu.Lock()
+		for _, r := range rows {
+			r.storing = false
+			r.dirty = r.dirty || err != nil // kept as changed, so that they are stored when the store works again
+		}
+		if err != nil {
 			for _, e := range episodes {
 				e.dirty = true
 				if k := (workloadKey{e.Namespace, e.Workload}); h.chain.open[k] == nil {
@@ -163,47 +165,26 @@ func (h *Hub) flush(ctx context.Context, all bool) {
 			if over := len(h.unsaved) - maxUnsaved; over > 0 {
 				h.unsaved = h.unsaved[over:] // the places' quantiles lack these; the rows do not
 			}
-			h.mu.Unlock()
 		}
+		h.mu.Unlock()
 	}
 	h.tag(ctx, episodes)
 }
 
+// interim bounds how many open rows one flush stores: what is open is stored now and then, for whoever comes after us.
+const interim = 16
+
 // collect makes a batch of what changed since the last.
 func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode) {
+	rows = h.due(all)
+	for _, r := range rows {
+		h.include(&b, r)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
-	b.Landings, h.unsaved = h.unsaved, nil
-	c := h.join.census(now)
-	for uid, r := range h.join.rows {
-		h.join.judge(r, c, now)
-		// What is open is stored now and then, for whoever comes after us; whoever asks us is told what is in memory.
-		if r.dirty && (all || r.complete || now.Sub(r.born) > time.Second && now.Sub(r.stored) > 5*time.Second) {
-			r.stored = now
-			d, landings := r.build(now)
-			// Whose workload it is says the pod's own node; without it, wait as long as its agent may be slow.
-			if r.own || r.complete || now.Sub(r.born) > 10*time.Second {
-				if e := h.chain.join(d, r.end(r.origin())); e != nil {
-					r.episode, d.Episode = e.ID, e.ID
-				}
-			}
-			b.Departures = append(b.Departures, d)
-			if r.complete && r.frozen == nil {
-				b.Landings = append(b.Landings, samples(uid, landings))
-				h.metrics.departed(d)
-				r.freeze(d)
-			}
-			rows = append(rows, r)
-			r.dirty = false
-		} else if r.over(now) && !r.dirty { // not with the change just taken: its commit may fail
-			delete(h.join.rows, uid)
-			delete(h.chain.of, uid)
-		}
-	}
-	for _, n := range h.join.nodes {
-		h.forget(n) // of those that went while a row knew them
-	}
+	b.Landings = append(b.Landings, h.unsaved...)
+	h.unsaved = nil
 	episodes = h.chain.close(now)
 	for _, e := range episodes {
 		b.Episodes = append(b.Episodes, e.Episode)
@@ -216,11 +197,69 @@ func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode
 	return b, rows, episodes
 }
 
+// due judges all rows, forgets those that are over, and returns those to store: every complete one that changed, and of the
+// open ones those that were stored longest ago, the older the more seldom.
+func (h *Hub) due(all bool) (rows []*row) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.cfg.Now()
+	c := h.join.census(now, now.Add(joinSlack))
+	var open []*row
+	for uid, r := range h.join.rows {
+		h.join.judge(r, c, now)
+		switch {
+		case r.dirty && (all || r.complete):
+			rows = append(rows, r)
+		case r.dirty && now.Sub(r.born) > time.Second && now.Sub(r.stored) > max(5*time.Second, now.Sub(r.born)/4):
+			open = append(open, r)
+		case r.over(now) && !r.dirty: // not with the change just taken: its commit may fail
+			delete(h.join.rows, uid)
+			delete(h.chain.of, uid)
+		}
+	}
+	if len(open) > interim {
+		slices.SortFunc(open, func(a, b *row) int { return a.stored.Compare(b.stored) })
+		open = open[:interim]
+	}
+	h.join.forget()
+	return append(rows, open...)
+}
+
+// include puts a row into a batch.
+func (h *Hub) include(b *store.Batch, r *row) {
+	h.mu.Lock()
+	now := h.cfg.Now()
+	s := r.look()
+	r.stored, r.dirty, r.storing = now, false, true
+	h.mu.Unlock()
+	d, places := s.build(now)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// Whose workload it is says the pod's own node; without it, wait as long as its agent may be slow.
+	if s.own || s.complete || now.Sub(s.born) > 10*time.Second {
+		if e := h.chain.join(d, s.end(s.origin())); e != nil {
+			r.episode, d.Episode = e.ID, e.ID
+		}
+	}
+	b.Departures = append(b.Departures, d)
+	switch {
+	case s.complete && s.frozen == nil && r.complete && r.frozen == nil: // else it began to leave for good meanwhile
+		b.Landings = append(b.Landings, samples(r.pod.UID, places))
+		h.join.freeze(r, d)
+	case r.frozen == nil:
+		r.latest = &d
+	}
+	if r.frozen != nil && !r.counted {
+		r.counted = true
+		h.metrics.departed(d)
+	}
+}
+
 // moved are the cursors that changed: up to the first line of a row that is not complete.
 func (h *Hub) moved() (cs []store.Cursor) {
 	at := map[*node]uint64{}
 	for _, n := range h.join.nodes {
-		if n.boot != "" {
+		if n.boot != nil {
 			at[n] = n.next
 		}
 	}
@@ -228,14 +267,14 @@ func (h *Hub) moved() (cs []store.Cursor) {
 		if r.complete {
 			continue
 		}
-		for n, seq := range r.since {
-			if have, ok := at[n]; ok && seq < have {
+		for number, seq := range r.since {
+			if n := h.join.numbered[number]; seq != 0 && seq < at[n] {
 				at[n] = seq
 			}
 		}
 	}
 	for n, next := range at {
-		c := store.Cursor{Node: n.name, Boot: n.boot, Next: next}
+		c := store.Cursor{Node: n.name, Boot: n.boot.id, Next: next}
 		if h.cursors[n.name] != c {
 			h.cursors[n.name] = c
 			cs = append(cs, c)
@@ -244,11 +283,11 @@ func (h *Hub) moved() (cs []store.Cursor) {
 	return cs
 }
 
-func samples(uid string, ls []report.Landing) store.Landings {
+func samples(uid string, places []placed) store.Landings {
 	s := store.Landings{UID: uid}
-	for _, l := range ls {
-		if l.Landed != nil && !l.Unusable {
-			s.Places = append(s.Places, store.PlaceSample{Node: l.Node, Kind: l.Kind, Family: l.Family, Seconds: l.Landed.Hi})
+	for _, p := range places {
+		if p.known && !p.unusable {
+			s.Places = append(s.Places, store.PlaceSample{Node: p.boot.node.name, Kind: kubeProxy, Family: p.family, Seconds: p.to})
 		}
 	}
 	return s
@@ -296,17 +335,29 @@ func (h *Hub) tag(ctx context.Context, episodes []*episode) {
 func (h *Hub) Departure(ctx context.Context, uid string) (report.Departure, error) {
 	h.mu.Lock()
 	r := h.join.rows[uid]
-	if r != nil {
-		d, _ := r.build(h.cfg.Now())
-		h.mu.Unlock()
-		return d, nil
-	}
 	h.mu.Unlock()
+	if r != nil {
+		return h.current(r, 0), nil
+	}
 	d, found, err := h.cfg.Store.Departure(ctx, uid)
 	if err == nil && !found {
 		err = missingError("no departure of a pod with UID " + uid + " is kept here")
 	}
 	return d, err
+}
+
+// current is a row as it was within a time before now.
+func (h *Hub) current(r *row, within time.Duration) report.Departure {
+	h.mu.Lock()
+	now := h.cfg.Now()
+	if r.latest != nil && now.Sub(r.stored) < within {
+		defer h.mu.Unlock()
+		return *r.latest
+	}
+	s := r.look()
+	h.mu.Unlock()
+	d, _ := s.build(now)
+	return d
 }
 
 // missingError is for what does not exist.
@@ -337,16 +388,18 @@ func (h *Hub) Explanation(ctx context.Context, id int64) (report.Explanation, er
 	return x, nil
 }
 
-// live are the rows in memory that match, as they are now.
+// live are those rows in memory that match and are not stored as they are.
 func (h *Hub) live(match func(*row) bool) (ds []report.Departure) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := h.cfg.Now()
+	var rows []*row
 	for _, r := range h.join.rows {
-		if match(r) {
-			d, _ := r.build(now)
-			ds = append(ds, d)
+		if (r.dirty || r.storing || r.frozen == nil) && match(r) {
+			rows = append(rows, r)
 		}
+	}
+	h.mu.Unlock()
+	for _, r := range rows {
+		ds = append(ds, h.current(r, 2*time.Second))
 	}
 	slices.SortFunc(ds, func(a, b report.Departure) int { return b.T0.Compare(a.T0) })
 	return ds

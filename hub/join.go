@@ -13,9 +13,11 @@ import (
 // joiner puts together what the agents say about each departure. It reads no clock, starts nothing and does no I/O:
 // lines go in, rows come out. Whoever uses it holds the hub's lock.
 type joiner struct {
-	nodes map[string]*node
-	rows  map[string]*row // by pod UID, until nothing more can come
-	begun time.Time       // of this hub
+	nodes    map[string]*node
+	numbered []*node         // by their numbers; nil: the number is free
+	rows     map[string]*row // by pod UID, until nothing more can come
+	held     int             // parts of all rows
+	begun    time.Time       // of this hub
 	// done are pods whose rows the hub before us has stored as complete: what is read of them again is only a part.
 	done map[string]bool
 	// unknown counts lines about pods that no departure was announced for.
@@ -36,73 +38,6 @@ const (
 	maxLead = time.Minute
 )
 
-// node is a node of the cluster with what its agent says of itself.
-type node struct {
-	name     string
-	uid      string // of the Node object
-	ready    bool   // the Node's condition
-	expected bool   // it is in the Node list
-	taints   []string
-
-	agent    agentState
-	clocks   map[string]*estimate // by boot, the newest few
-	boots    []string
-	next     uint64 // sequence number of the next line, in boot
-	boot     string
-	applied  uint64 // newest slice resource version its watcher applied
-	backend  string
-	families []ledger.Family // measured
-	version  string
-	notReady string
-	lost     uint64
-	heard    time.Time
-	followed bool      // its newest lines were read once
-	failed   bool      // it was asked, and did not answer as it should
-	newest   time.Time // moment of the newest line
-}
-
-type agentState struct {
-	state report.AgentState
-	why   string
-	pod   string
-	ip    string
-}
-
-// clock is the estimate for a boot, nil if there is none yet.
-func (n *node) clock(boot string) *estimate { return n.clocks[boot] }
-
-// sampled takes in what the agent's clock said.
-func (n *node) sampled(c Clock, sent, received time.Time) {
-	if n.clocks == nil {
-		n.clocks = map[string]*estimate{}
-	}
-	if n.clocks[c.Boot] == nil {
-		n.boots = append(n.boots, c.Boot)
-		if len(n.boots) > 3 {
-			delete(n.clocks, n.boots[0])
-			n.boots = n.boots[1:]
-		}
-	}
-	n.clocks[c.Boot] = n.clocks[c.Boot].add(c, sent, received)
-}
-
-func (n *node) measured() bool { return len(n.families) > 0 }
-
-// moment is one that an agent told: on its timeline.
-type moment struct {
-	node *node
-	boot string
-	at   time.Time
-}
-
-// ours is the moment in our time. Without a clock sample yet its error is unknown.
-func (m moment) ours() (at time.Time, err time.Duration, ok bool) {
-	if m.node == nil || m.at.IsZero() {
-		return time.Time{}, 0, false
-	}
-	return m.node.clock(m.boot).ours(m.at)
-}
-
 // row is a departure as it is being joined.
 type row struct {
 	pod        ledger.Pod
@@ -120,52 +55,30 @@ type row struct {
 	source ledger.T0Source
 	fixed  time.Time // T0 read off the API server's clock, if source says so
 
-	version  uint64 // resource version by which every agent must have passed
-	parts    map[partKey]*part
-	open     int              // parts with something open
-	stored   time.Time        // ours
-	since    map[*node]uint64 // first line of each node about it
+	version  uint64            // resource version by which every agent must have passed
+	parts    [2][]part         // by family and by the nodes' numbers
+	since    []uint64          // first line of each node about it, by its number; 0: none
+	open     int               // parts with something open
+	stored   time.Time         // ours
+	latest   *report.Departure // as it was built last, at that time
 	kept     bool
+	crowded  bool      // there was no room to wait for all places
 	born     time.Time // ours, of the first line
 	complete bool
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
 	finished time.Time         // ours, when it became complete
-	missing  []report.Missing
+	missing  []report.Missing  // shared with other rows: it is never changed in place
 	answered int
 	expected int
-	dirty    bool
+	dirty    bool // what is stored, or being stored, is not what is known
+	storing  bool
+	counted  bool // in the metrics
 	episode  int64
 	routed   bool // some place routed to it; of a frozen row
 	own      bool // the pod's own node has told of it
-}
 
-type partKey struct {
-	node   *node
-	family ledger.Family
-}
-
-// part is one place's share.
-type part struct {
-	boot, backend       string
-	lo, hi              time.Time // the latest of both, over the removals
-	unbounded           bool      // a landing without a lower bound
-	candidates          []ledger.Interval
-	seenFirst, seenLast time.Time
-	outcomes            outcomes
-	open                ledger.Open
-	was                 *part // of the boot before, if nothing was open when that ended
-	fresh               bool  // something landed of which this boot saw the beginning
-}
-
-// outcomes counts removals by outcome, in the order of ledger.Outcomes.
-type outcomes [7]uint32
-
-func (o outcomes) addTo(m map[ledger.Outcome]int) {
-	for i, n := range o {
-		if n > 0 {
-			m[ledger.Outcomes[i]] += int(n)
-		}
-	}
+	witness     *witnessed // nil before any line
+	unwitnessed int        // expected nodes that do not witness; -1 if none does
 }
 
 // leaves: the pod ends; it is not only taken out of Services.
@@ -174,14 +87,14 @@ func leaves(r ledger.Reason) bool {
 }
 
 // take applies one line that an agent wrote. now is receipt, ours.
-func (j *joiner) take(n *node, e ledger.Event, now time.Time) {
+func (j *joiner) take(n *node, e *ledger.Event, now time.Time) {
 	if e.At.After(n.newest) {
 		n.newest = e.At
 	}
 	switch e.Type {
 	case ledger.EventDeparture:
 		if e.Pod != nil && e.Pod.UID != "" {
-			j.departure(n, e, now)
+			j.departure(n, e, e.Leaving(), now)
 		}
 	case ledger.EventFarewell:
 		if e.Pod != nil {
@@ -189,19 +102,24 @@ func (j *joiner) take(n *node, e ledger.Event, now time.Time) {
 		}
 	case ledger.EventRemovals:
 		for i := range e.Departures {
-			j.settled(n, e, &e.Departures[i])
+			j.settled(n, e, &e.Departures[i], now)
+		}
+	case ledger.EventWitness:
+		if e.Witness != nil {
+			j.witness(n, e)
 		}
 	case ledger.EventStop:
 		// An agent that starts again takes its removals up; until then they are what they were.
 	}
 }
 
-func (j *joiner) departure(n *node, e ledger.Event, now time.Time) {
-	r := j.rows[e.Pod.UID]
-	if r != nil && r.frozen != nil && !leaves(r.reason) && (leaves(e.Reason) || now.Sub(r.finished) > time.Second) {
+// departure takes in that a pod leaves.
+func (j *joiner) departure(n *node, e *ledger.Event, l ledger.Leaving, now time.Time) {
+	r := j.rows[l.Pod.UID]
+	if r != nil && r.frozen != nil && !leaves(r.reason) && (leaves(l.Reason) || now.Sub(r.finished) > time.Second) {
 		r = nil // it was taken out of Services before; now it leaves, or came back and goes again
 	}
-	if r == nil && j.done[e.Pod.UID] {
+	if r == nil && j.done[l.Pod.UID] {
 		return
 	}
 	if r == nil {
@@ -209,54 +127,44 @@ func (j *joiner) departure(n *node, e ledger.Event, now time.Time) {
 			j.unknown++
 			return
 		}
-		r = &row{pod: *e.Pod, reason: e.Reason, born: now, parts: map[partKey]*part{}, since: map[*node]uint64{}, ports: map[uint16]bool{}}
-		j.rows[e.Pod.UID] = r
+		r = &row{pod: l.Pod, reason: l.Reason, born: now, ports: map[uint16]bool{}}
+		j.rows[l.Pod.UID] = r
 	}
 	j.first(r, n, e.Seq)
 	r.dirty = true
-	upgrade := leaves(e.Reason) && !leaves(r.reason)
-	own := e.T0Source == ledger.FromPod || len(e.Containers) > 0
+	upgrade := leaves(l.Reason) && !leaves(r.reason)
+	own := l.T0Source == ledger.FromPod || len(l.Containers) > 0
 	if upgrade {
 		r.t0, r.source, r.fixed, r.complete = moment{}, "", time.Time{}, false
 	}
-	if upgrade || own && leaves(e.Reason) || r.reason == ledger.Vanished {
-		r.reason = e.Reason
+	if upgrade || own && leaves(l.Reason) || r.reason == ledger.Vanished {
+		r.reason = l.Reason
 	}
 	if own {
-		r.pod = *e.Pod
-		r.own, r.workload, r.revision, r.containers = true, e.Workload, e.Revision, e.Containers
+		r.pod = l.Pod
+		r.own, r.workload, r.revision, r.containers = true, l.Workload, l.Revision, l.Containers
 	}
-	if e.Grace != nil && r.grace == nil {
-		r.grace = e.Grace
+	if l.Grace != nil && r.grace == nil {
+		r.grace = l.Grace
 	}
-	if v := version(e.ResourceVersion); v > r.version {
-		r.version = v
-	}
-	if upgrade || leaves(e.Reason) == leaves(r.reason) {
-		r.earlier(n, e)
+	r.version = max(r.version, version(e.ResourceVersion))
+	if upgrade || leaves(l.Reason) == leaves(r.reason) {
+		r.earlier(moment{n.boot, l.T0}, l.T0Source)
 	}
 }
 
-// earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none,
-// and the earlier of two.
-func (r *row) earlier(n *node, e ledger.Event) {
-	m := moment{n, e.Boot, e.T0}
-	switch e.T0Source {
+// earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none, and of
+// two moments the earlier. Clocks that are compared have errors, and the earliest of thousands would be the one with the
+// largest: a slice was earlier only if it was so beyond them. Otherwise the agent on the pod's own node is believed.
+func (r *row) earlier(m moment, source ledger.T0Source) {
+	switch source {
 	case ledger.FromPod, ledger.FromSlice:
-		if !r.t0.at.IsZero() {
-			was, _, ok1 := r.t0.ours()
-			is, _, ok2 := m.ours()
-			if !ok1 || !ok2 { // no clocks to compare yet: by what they show
-				was, is = r.t0.at, m.at
-			}
-			if !is.Before(was) {
-				return
-			}
+		if r.t0.at.IsZero() || m.before(r.t0) || source == ledger.FromPod && r.source == ledger.FromSlice && !r.t0.before(m) {
+			r.t0, r.source = m, source
 		}
-		r.t0, r.source = m, e.T0Source
 	case ledger.FromDeletion:
-		if r.t0.at.IsZero() && (r.fixed.IsZero() || e.T0.Before(r.fixed)) {
-			r.fixed, r.source = e.T0, e.T0Source
+		if r.t0.at.IsZero() && (r.fixed.IsZero() || m.at.Before(r.fixed)) {
+			r.fixed, r.source = m.at, source
 		}
 	default:
 		if r.source == "" {
@@ -265,7 +173,25 @@ func (r *row) earlier(n *node, e ledger.Event) {
 	}
 }
 
-func (j *joiner) farewell(n *node, e ledger.Event) {
+// before reports whether a moment was before another beyond their errors; without clocks to compare, by what they show.
+func (m moment) before(n moment) bool {
+	a, errA, ok1 := m.ours()
+	b, errB, ok2 := n.ours()
+	if !ok1 || !ok2 || m.boot == n.boot {
+		return m.at.Before(n.at)
+	}
+	return a.Add(errA + errB).Before(b)
+}
+
+// began is when it began to leave, ours, or when we learnt of it.
+func (r *row) began() time.Time {
+	if o := r.origin(); o.known {
+		return o.at
+	}
+	return r.born
+}
+
+func (j *joiner) farewell(n *node, e *ledger.Event) {
 	r := j.rows[e.Pod.UID]
 	if r == nil {
 		return
@@ -273,14 +199,20 @@ func (j *joiner) farewell(n *node, e ledger.Event) {
 	j.first(r, n, e.Seq)
 	r.dirty = true
 	if len(e.Exits) >= len(r.exits) {
-		r.exits, r.exitsFrom = e.Exits, moment{n, e.Boot, e.At}
+		r.exits, r.exitsFrom = e.Exits, moment{n.boot, e.At}
 	}
 	if e.Gone {
-		r.gone = moment{n, e.Boot, e.At}
+		r.gone = moment{n.boot, e.At}
 	}
 }
 
-func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
+// settled takes in what a place says of its removals.
+func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.Time) {
+	if s.Leaving != nil {
+		l := *s.Leaving
+		l.Pod.UID = s.UID
+		j.departure(n, e, l, now)
+	}
 	r := j.rows[s.UID]
 	if r == nil {
 		if !j.done[s.UID] {
@@ -290,74 +222,35 @@ func (j *joiner) settled(n *node, e ledger.Event, s *ledger.Settled) {
 	}
 	j.first(r, n, e.Seq)
 	r.dirty = true
-	if v := version(e.ResourceVersion); v > r.version {
-		r.version = v
-	}
+	r.version = max(r.version, version(e.ResourceVersion), version(s.ResourceVersion))
 	for _, p := range s.Ports {
 		r.ports[p] = true
+	}
+	if n.created.After(r.placesFixed()) {
+		return // it never routed to the pod: that the path is not there says nothing
 	}
 	if r.frozen != nil {
 		j.unknown++ // it was complete: this opens or ends something that nobody expected any more
 		return
 	}
-	// Strings of the node, not of the line: there may be hundreds of rows with 5,000 parts each.
-	k := partKey{n, ledger.IPv4}
-	if e.Family == ledger.IPv6 {
-		k.family = ledger.IPv6
+	p := j.part(r, n, e.Family, now)
+	was := p.open()
+	if p.boot != n.boot {
+		*p = p.begun(n.boot)
 	}
-	p := r.parts[k]
-	if p != nil && p.boot != n.boot && p.open != (ledger.Open{}) {
-		r.open--
-	}
-	if p == nil || p.boot != n.boot {
-		// Another boot of the agent takes up what the last one left open, and says so by what it opens.
-		was := p
-		switch {
-		case was == nil:
-		case was.open != (ledger.Open{}):
-			was = nil
-		case was.was != nil && !was.fresh:
-			was = was.was // it only found gone what was gone
-		}
-		p = &part{boot: n.boot, was: was}
-		r.parts[k] = p
-	}
-	was := p.open != (ledger.Open{})
-	p.open = s.Open
-	if is := p.open != (ledger.Open{}); is != was {
+	p.take(e, s)
+	if is := p.open(); is != was {
 		r.open += map[bool]int{true: 1, false: -1}[is]
 	}
-	if p.backend = n.backend; e.Backend != n.backend {
-		p.backend = e.Backend
-	}
-	if s.Retained > 0 {
-		r.kept = true
-	}
-	for o, c := range s.Outcomes {
-		if i := slices.Index(ledger.Outcomes, o); i >= 0 && c > 0 {
-			p.outcomes[i] += uint32(c)
-		}
-	}
-	if s.Outcomes[ledger.Landed] == 0 {
-		return
-	}
-	p.fresh = p.fresh || !s.Rearmed
-	if e.Lo.IsZero() && len(e.Candidates) == 0 {
-		p.unbounded = true
-	}
-	if e.Hi.After(p.hi) {
-		p.hi, p.candidates = e.Hi, e.Candidates
-	}
-	if e.Lo.After(p.lo) {
-		p.lo = e.Lo
-	}
-	if !s.SeenFirst.IsZero() && (p.seenFirst.IsZero() || s.SeenFirst.Before(p.seenFirst)) {
-		p.seenFirst = s.SeenFirst
-	}
-	if s.SeenLast.After(p.seenLast) {
-		p.seenLast = s.SeenLast
-	}
+	r.kept = r.kept || s.Kept || s.Retained > 0
 }
+
+// joinSlack is how far the API server's clock, which dates Nodes to the second, may be ahead of ours. Before its agent speaks
+// a new node needs longer than that.
+const joinSlack = 2 * time.Second
+
+// placesFixed is when the row's set of places was fixed: a node that was created later is none of them.
+func (r *row) placesFixed() time.Time { return r.began().Add(joinSlack) }
 
 // first notes the first line of a node about a row: from there on it must be read again if we die before the row
 // is stored.
@@ -365,14 +258,20 @@ func (j *joiner) first(r *row, n *node, seq uint64) {
 	if r.frozen != nil {
 		return // it is stored
 	}
-	if have, ok := r.since[n]; !ok || seq < have {
-		r.since[n] = seq
+	if n.number >= len(r.since) {
+		r.since = append(r.since, make([]uint64, len(j.numbered)-len(r.since))...)
+	}
+	if have := r.since[n.number]; have == 0 || seq < have {
+		r.since[n.number] = seq
 	}
 }
 
 // version reads a resource version. They are comparable numbers (KEP-5504, documented since Kubernetes 1.35); one that is
 // not is 0 and waits for nobody.
 func version(s string) uint64 {
+	if s == "" {
+		return 0
+	}
 	v, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
 		return 0
@@ -383,41 +282,56 @@ func version(s string) uint64 {
 // census is what all rows of a moment have in common: who is expected, and who can answer.
 type census struct {
 	expected int
-	unfit    []unfit // expected, and cannot answer
-	fit      []*node // by the version they have applied, lowest first
+	newest   time.Time        // when the newest of them was created
+	missing  []report.Missing // expected, and cannot answer
+	young    []report.Missing // likewise, but a row that is younger than returning waits for them
+	coming   int              // nodes that cannot answer yet: every row waits for them
+	fit      []*node          // by the version they have applied, lowest first
+	witness  int              // nodes that witness connections
 }
 
-// unfit is a node that cannot answer, and why; soft if it may come back in a moment.
-type unfit struct {
-	node *node
-	why  string
-	soft bool
-}
+const (
+	// settling is how long after its start a hub waits for agents that it has not reached yet: they are not missing.
+	settling = time.Minute
+	// returning is how long an agent that was lost may take to come back.
+	returning = 10 * time.Second
+)
 
-// settling is how long after its start a hub waits for agents that it has not reached yet: they are not missing.
-const settling = time.Minute
-
-// census counts the nodes, once for all rows; 5,000 of them for each row would be most of the hub's work.
-func (j *joiner) census(now time.Time) census {
+// census counts the nodes that were created until a moment, once for all rows but those that began to leave before the newest
+// joined; 5,000 of them for each row would be most of the hub's work.
+func (j *joiner) census(now, until time.Time) census {
 	var c census
 	for _, n := range j.nodes {
-		if !n.expected || !n.ready {
+		if !n.expected || !n.ready || n.created.After(until) {
 			continue
 		}
+		if n.created.After(c.newest) {
+			c.newest = n.created
+		}
 		c.expected++
-		following := n.agent.state == report.AgentFollowing || n.agent.state == report.AgentCatchingUp
+		if n.witness {
+			c.witness++
+		}
+		following := n.agent.following()
 		n.followed = n.followed || n.agent.state == report.AgentFollowing
+		missing := report.Missing{Place: n.name, Why: cmp.Or(n.agent.why, "agent does not answer")}
 		switch {
-		case !following || !n.followed:
-			missing := n.agent.state == report.AgentMissing || n.agent.state == ""
-			c.unfit = append(c.unfit, unfit{n, cmp.Or(n.agent.why, "agent does not answer"), !missing && !n.followed && !n.failed && now.Sub(j.begun) < settling})
-		case !n.measured():
-			c.unfit = append(c.unfit, unfit{n, "not measured: " + cmp.Or(n.backend, "unknown dataplane"), false})
-		default:
+		case following && n.followed && n.measured():
 			c.fit = append(c.fit, n)
+		case following && n.followed:
+			c.missing = append(c.missing, report.Missing{Place: n.name, Why: "not measured: " + cmp.Or(n.backend, "unknown dataplane")})
+		case n.agent.state != report.AgentMissing && n.agent.state != "" && !n.followed && !n.failed && now.Sub(j.begun) < settling:
+			c.coming++
+		case n.agent.state == report.AgentUnreachable && now.Sub(n.heard) < returning:
+			c.coming++
+		case n.agent.state == report.AgentUnreachable:
+			c.young = append(c.young, missing)
+		default:
+			c.missing = append(c.missing, missing)
 		}
 	}
 	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
+	c.young = append(c.young, c.missing...)
 	return c
 }
 
@@ -427,63 +341,74 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	if r.complete {
 		return
 	}
-	age := now.Sub(r.born)
-	r.expected, r.missing = c.expected, nil
-	open, behind := 0, 0
-	for _, u := range c.unfit {
-		switch {
-		case u.soft, u.node.agent.state == report.AgentUnreachable && (age < 10*time.Second || now.Sub(u.node.heard) < 10*time.Second):
-			open++ // it may come back
-		default:
-			r.missing = append(r.missing, report.Missing{Place: u.node.name, Why: u.why})
-		}
+	if fixed := r.placesFixed(); c.newest.After(fixed) {
+		c = j.census(now, fixed)
 	}
-	for _, n := range c.fit {
-		if n.applied >= r.version {
-			break
-		}
-		behind++
-		if age < patience {
-			open++
-		} else {
+	age := now.Sub(r.born)
+	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
+	r.expected, r.missing = c.expected, c.young
+	r.unwitnessed = c.expected - c.witness
+	if c.witness == 0 {
+		r.unwitnessed = -1
+	}
+	waiting := c.coming
+	if age < returning {
+		r.missing = c.missing
+		waiting += len(c.young) - len(c.missing)
+	}
+	behind, _ := slices.BinarySearchFunc(c.fit, r.version, func(n *node, v uint64) int { return cmp.Compare(n.applied, v) })
+	if behind > 0 && age < patience {
+		waiting += behind
+	} else if behind > 0 {
+		r.missing = slices.Clone(r.missing)
+		for _, n := range c.fit[:behind] {
 			r.missing = append(r.missing, report.Missing{Place: n.name, Why: "has not seen the change"})
 		}
 	}
-	pending := 0
-	if r.open > 0 {
-		for k, p := range r.parts {
-			following := k.node.agent.state == report.AgentFollowing || k.node.agent.state == report.AgentCatchingUp // else given up above
-			switch {
-			case p.open == (ledger.Open{}), !k.node.expected, !k.node.ready:
-			case following:
-				pending++
-			case !following && now.Sub(k.node.heard) < replaced:
-				open++
-			}
-		}
+	pending := r.open
+	if waiting == 0 && r.open > 0 {
+		pending, waiting = r.pendingAt(now)
 	}
 	r.answered = max(len(c.fit)-behind-pending, 0)
 	// Slices follow the pod: before any place was told, silence means nothing.
-	quiet := len(r.parts) == 0 && age < 30*time.Second && leaves(r.reason)
-	if open == 0 && pending == 0 && !quiet && age > time.Second {
-		r.complete, r.finished, r.dirty = true, now, true
-		r.giveUp()
+	quiet := !r.placed() && age < 30*time.Second && leaves(r.reason)
+	if waiting == 0 && pending == 0 && !quiet && age > time.Second {
+		r.finish(now)
 	}
+}
+
+// placed reports whether any place told something.
+func (r *row) placed() bool { return len(r.parts[0])+len(r.parts[1]) > 0 }
+
+// finish completes a row.
+func (r *row) finish(now time.Time) {
+	r.complete, r.finished, r.dirty = true, now, true
+	r.giveUp()
+}
+
+// pendingAt counts the places where something is open whose agents are followed, and those whose agents may come back.
+func (r *row) pendingAt(now time.Time) (pending, returning int) {
+	for p := range r.places {
+		switch n := p.boot.node; {
+		case !p.open(), !n.expected, !n.ready:
+		case n.agent.following():
+			pending++
+		case now.Sub(n.heard) < replaced:
+			returning++
+		}
+	}
+	return pending, returning
 }
 
 // giveUp ends what is still open when nobody is waited for any more, so that every removal has an outcome.
 func (r *row) giveUp() {
-	for k, p := range r.parts {
-		n := uint32(p.open.Pending + p.open.Retained)
-		if n == 0 {
-			continue
-		}
+	for p := range r.places {
 		o := ledger.Gap
-		if !k.node.expected || !k.node.ready {
+		if n := p.boot.node; !n.expected || !n.ready {
 			o = ledger.Excluded // the place itself ended
 		}
-		p.outcomes[slices.Index(ledger.Outcomes, o)] += n
-		p.open = ledger.Open{}
+		p.count(o, p.pending+p.retained)
+		p.pending, p.retained = 0, 0
 	}
 	r.open = 0
 }
@@ -494,5 +419,15 @@ func (r *row) over(now time.Time) bool {
 		return false
 	}
 	after := now.Sub(r.finished)
-	return !r.gone.at.IsZero() && after > 5*time.Second || after > grieving
+	switch {
+	case after > grieving:
+		return true
+	case r.gone.at.IsZero():
+		return false
+	case r.unwitnessed < 0:
+		return after > 5*time.Second
+	}
+	gone, _, ok := r.gone.ours()
+	told := r.witness != nil && len(r.witness.own) > 0
+	return after > witnessWait && (told || !ok || now.Sub(gone) > witnessWait)
 }

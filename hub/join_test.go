@@ -28,7 +28,7 @@ func newWorld(t *testing.T, nodes ...string) *world {
 		off: map[string]time.Duration{}, ppm: map[string]float64{}, seq: map[string]uint64{}}
 	for _, name := range nodes {
 		n := w.j.at(name)
-		n.expected, n.ready, n.boot, n.backend, n.families = true, true, "boot-"+name, "nftables", []ledger.Family{ledger.IPv4}
+		n.expected, n.ready, n.boot, n.backend, n.families = true, true, n.bootOf("boot-"+name), "nftables", []ledger.Family{ledger.IPv4}
 		n.agent.state = report.AgentFollowing
 	}
 	return w
@@ -43,7 +43,7 @@ func (w *world) compare(rtt time.Duration) {
 	for name, n := range w.j.nodes {
 		for _, at := range []time.Duration{-time.Minute, 0} {
 			sent := epoch.Add(at)
-			n.sampled(Clock{n.boot, "e", w.at(name, at+rtt/2)}, sent, sent.Add(rtt))
+			n.sampled(Clock{n.boot.id, "e", w.at(name, at+rtt/2)}, sent, sent.Add(rtt))
 		}
 	}
 }
@@ -56,8 +56,8 @@ func (w *world) at(name string, d time.Duration) time.Time {
 func (w *world) say(name string, e ledger.Event) {
 	w.seq[name]++
 	n := w.j.nodes[name]
-	e.Boot, e.Seq = n.boot, w.seq[name]
-	w.j.take(n, e, w.now)
+	e.Boot, e.Seq = n.boot.id, w.seq[name]
+	w.j.take(n, &e, w.now)
 }
 
 // deleted: the pod's own node learns of it d after epoch.
@@ -92,8 +92,8 @@ func (w *world) judged(d time.Duration) report.Departure {
 		w.t.Fatal("no row")
 	}
 	w.now = epoch.Add(d)
-	w.j.judge(r, w.j.census(w.now), w.now)
-	got, _ := r.build(w.now)
+	w.j.judge(r, w.j.census(w.now, w.now.Add(joinSlack)), w.now)
+	got, _ := r.look().build(w.now)
 	return got
 }
 
@@ -134,6 +134,41 @@ func TestJoin(t *testing.T) {
 				t.Errorf("late %s, kinds %+v, workload %s", d.Late, d.Kinds, d.Workload)
 			}
 		})
+	}
+}
+
+// TestTwoPolicies: on its own node a pod has two paths to one endpoint, of which kube-proxy keeps one for a while. The
+// place has let go when both are gone, and the departure is kept.
+func TestTwoPolicies(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.compare(2 * ms)
+	w.deleted("a", 0, 30)
+	w.seen("b", 20*ms)
+	part := func(at, lo time.Duration, landed int, open ledger.Open) {
+		e := ledger.Event{Type: ledger.EventRemovals, At: w.at("a", at), Place: kubeProxy, Family: ledger.IPv4, ResourceVersion: "11",
+			Departures: []ledger.Settled{{UID: "u", Ports: []uint16{8080}, Open: open}}}
+		if landed > 0 {
+			e.Interval = ledger.Interval{Lo: w.at("a", lo), Hi: w.at("a", at)}
+			e.Departures[0].Outcomes = map[ledger.Outcome]int{ledger.Landed: landed}
+			e.Departures[0].SeenFirst, e.Departures[0].SeenLast = w.at("a", 30*ms), w.at("a", 30*ms)
+		}
+		w.say("a", e)
+	}
+	part(30*ms, 0, 0, ledger.Open{Pending: 1, Retained: 1})
+	part(100*ms, 98*ms, 1, ledger.Open{Retained: 1})
+	w.landed("b", 20*ms, 118*ms, 120*ms)
+	w.applied(11)
+	if d := w.judged(3 * time.Second); d.Complete || d.Pending != 1 {
+		t.Errorf("complete %v, %d pending while one path is kept", d.Complete, d.Pending)
+	}
+	part(5*time.Second, 0, 0, ledger.Open{Pending: 1})
+	part(6*time.Second, 5998*ms, 1, ledger.Open{})
+	d := w.judged(8 * time.Second)
+	if !d.Complete || !d.Kept || d.Kinds[0].Outcomes[ledger.Landed] != 3 || d.Kinds[0].Places != 2 {
+		t.Errorf("row %+v, want three landings at two places, kept", d)
+	}
+	if d.LastCall == nil || !near(d.LastCall.Hi, 6, .01) || d.Straggler == nil || d.Straggler.Node != "a" {
+		t.Errorf("last call %+v by %+v, want 6 s by a", d.LastCall, d.Straggler)
 	}
 }
 
@@ -242,8 +277,8 @@ func TestLate(t *testing.T) {
 			}
 			// What its places did stays when they are dropped.
 			r := w.j.rows["u"]
-			r.freeze(d)
-			if again, _ := r.build(w.now); fmt.Sprint(again.LastCall, again.Late, again.Told, len(again.Slowest)) != fmt.Sprint(d.LastCall, d.Late, d.Told, len(d.Slowest)) {
+			w.j.freeze(r, d)
+			if again, _ := r.look().build(w.now); fmt.Sprint(again.LastCall, again.Late, again.Told, len(again.Slowest)) != fmt.Sprint(d.LastCall, d.Late, d.Told, len(d.Slowest)) {
 				t.Errorf("frozen it says %+v, before %+v", again, d)
 			}
 		})
@@ -365,9 +400,9 @@ func TestImplausible(t *testing.T) {
 	w.compare(ms)
 	n := w.j.nodes["a"]
 	good := func() ledger.Event {
-		return ledger.Event{Boot: n.boot, Type: ledger.EventRemovals, At: w.at("a", 0), Place: kubeProxy, Family: ledger.IPv4, Departures: []ledger.Settled{{UID: "u"}}}
+		return ledger.Event{Boot: n.boot.id, Type: ledger.EventRemovals, At: w.at("a", 0), Place: kubeProxy, Family: ledger.IPv4, Departures: []ledger.Settled{{UID: "u"}}}
 	}
-	if why := implausible(n, good(), epoch); why != "" {
+	if why := implausible(n, new(good()), epoch); why != "" {
 		t.Fatal("a good line: ", why)
 	}
 	for name, spoil := range map[string]func(*ledger.Event){
@@ -384,8 +419,61 @@ func TestImplausible(t *testing.T) {
 	} {
 		e := good()
 		spoil(&e)
-		if implausible(n, e, epoch) == "" {
+		if implausible(n, &e, epoch) == "" {
 			t.Errorf("%s passes", name)
+		}
+	}
+}
+
+// TestAnnouncedByOthers: the first line about a pod's removals announces it, in both families.
+func TestAnnouncedByOthers(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.compare(ms)
+	for name, n := range w.j.nodes {
+		n.families = []ledger.Family{ledger.IPv4, ledger.IPv6}
+		leaving := &ledger.Leaving{Pod: ledger.Pod{Namespace: "shop", Name: "web-1", Node: "c"}, Reason: ledger.Delete, T0: w.at(name, 0), T0Source: ledger.FromSlice}
+		for i, f := range n.families {
+			at := w.at(name, time.Duration(i+1)*100*ms)
+			w.say(name, ledger.Event{Type: ledger.EventRemovals, At: at, Place: kubeProxy, Family: f, Interval: ledger.Interval{Lo: at.Add(-ms), Hi: at},
+				Departures: []ledger.Settled{{UID: "u", Leaving: leaving, ResourceVersion: "11", Outcomes: map[ledger.Outcome]int{ledger.Landed: 1}}}})
+			leaving = nil
+		}
+	}
+	w.applied(11)
+	d := w.judged(3 * time.Second)
+	if !d.Complete || d.Kinds[0].Places != 4 || d.Kinds[0].Outcomes[ledger.Landed] != 4 || d.T0Source != ledger.FromSlice || d.Namespace != "shop" {
+		t.Errorf("row %+v, kinds %+v", d, d.Kinds)
+	}
+	if d.LastCall == nil || !near(d.LastCall.Hi, .2, .02) || w.j.unknown != 0 {
+		t.Errorf("last call %+v, %d lines unknown", d.LastCall, w.j.unknown)
+	}
+}
+
+// TestRoom: what all rows hold is bounded; the oldest is ended for the newest, and says so.
+func TestRoom(t *testing.T) {
+	w := newWorld(t)
+	for i := range 1000 {
+		n := w.j.at(fmt.Sprint("n", i))
+		n.expected, n.ready, n.boot, n.families = true, true, n.bootOf("b"), []ledger.Family{ledger.IPv4}
+		n.agent.state = report.AgentFollowing
+	}
+	w.compare(ms)
+	const rows = maxParts/1000 + 5
+	for i := range rows {
+		at := w.at("n1", time.Duration(i)*ms)
+		w.say("n1", ledger.Event{Type: ledger.EventRemovals, At: at, Place: kubeProxy, Family: ledger.IPv4, Departures: []ledger.Settled{{UID: fmt.Sprint(i),
+			Leaving: &ledger.Leaving{Reason: ledger.Delete, T0: at, T0Source: ledger.FromSlice}, Open: ledger.Open{Pending: 2}}}})
+	}
+	if w.j.held > maxParts {
+		t.Errorf("%d parts are held, at most %d", w.j.held, maxParts)
+	}
+	for i := range rows {
+		r := w.j.rows[fmt.Sprint(i)]
+		d, _ := r.look().build(w.now)
+		if crowded := i < 5; d.Complete != crowded || r.crowded != crowded {
+			t.Fatalf("row %d of %d: complete %v, want the oldest 5 to be ended", i, rows, d.Complete)
+		} else if crowded && (d.Kinds[0].Outcomes[ledger.Gap] != 2 || d.Pending != 0 || len(d.Missing) != 1 || d.Answered != 0 || d.Expected != 1000) {
+			t.Errorf("row %d: %+v", i, d)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package hub
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/go-json-experiment/json" // takes a third of the time that encoding/json does: go test -bench Decode
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/ledger"
@@ -22,25 +25,32 @@ import (
 // What an agent, or whoever answers in its place, can make us hold and wait for.
 const (
 	maxLine    = 1 << 20 // a commit that settled 5,000 pods is half of it
+	maxBatch   = 256     // lines that are applied at once
 	silence    = 10 * time.Second
 	clockEvery = time.Minute
 	clockTries = 4
-	catchUps   = 64 // agents whose old lines are read at once
+	askers     = 32  // agents whose clocks are compared at once
+	dials      = 256 // agents that are connected to at once: one that is dead takes until the timeout
+	catchUps   = 64  // agents whose old lines are read at once
 	backoffMax = 15 * time.Second
 )
 
 // reader follows one agent.
 type reader struct {
-	hub    *Hub
-	node   *node
-	base   string // "https://10.0.0.1:9748"
-	cancel context.CancelFunc
-	done   chan struct{}
+	hub      *Hub
+	node     *node
+	base     string    // "https://10.0.0.1:9748"
+	compared time.Time // when the clocks were compared last
+	cancel   context.CancelFunc
+	done     chan struct{}
 }
+
+// slots bound how much is done at once after a restart of ours.
+type slots struct{ dial, catchUp chan struct{} }
 
 // supervise starts and stops a reader per agent, until ctx ends.
 func (h *Hub) supervise(ctx context.Context) error {
-	slots := make(chan struct{}, catchUps)
+	s := slots{make(chan struct{}, dials), make(chan struct{}, catchUps)}
 	defer func() {
 		h.mu.Lock()
 		rs := h.readers
@@ -83,7 +93,7 @@ func (h *Hub) supervise(ctx context.Context) error {
 			h.readers[name] = r
 			go func() {
 				defer close(r.done)
-				r.run(ctx, slots)
+				r.run(ctx, s)
 			}()
 		}
 		h.mu.Unlock()
@@ -100,17 +110,11 @@ func (h *Hub) address(n *node) string {
 }
 
 // run follows the agent until ctx ends, through all that may happen to it.
-func (r *reader) run(ctx context.Context, slots chan struct{}) {
-	asked := make(chan struct{})
-	go func() {
-		defer close(asked)
-		r.clocks(ctx)
-	}()
-	defer func() { <-asked }()
+func (r *reader) run(ctx context.Context, s slots) {
 	wait := 250 * time.Millisecond
 	for ctx.Err() == nil {
 		begun := time.Now()
-		err := r.follow(ctx, slots)
+		err := r.follow(ctx, s)
 		if ctx.Err() != nil {
 			return
 		}
@@ -154,65 +158,111 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// follow reads the agent's lines from where we are until the stream ends.
-func (r *reader) follow(ctx context.Context, slots chan struct{}) error {
-	// Old lines, after a restart of ours or theirs, are read from few agents at once.
+// take waits for a slot. free gives it back, once.
+func take(ctx context.Context, slots chan struct{}) (free func(), err error) {
 	select {
 	case slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-slots }), nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	holding := true
-	release := func() {
-		if holding {
-			holding = false
-			<-slots
-		}
+}
+
+// follow reads the agent's lines from where we are until the stream ends.
+func (r *reader) follow(ctx context.Context, s slots) error {
+	connected, err := take(ctx, s.dial)
+	if err != nil {
+		return err
 	}
-	defer release()
+	defer connected()
 	if err := r.ask(ctx, 1); err != nil {
 		return err // without a clock nothing it says can be placed
 	}
 	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Old lines, after a restart of ours or theirs, are read from few agents at once.
+	caughtUp, err := take(ctx, s.catchUp)
+	if err != nil {
+		return err
+	}
+	defer caughtUp()
 	since := r.since("")
-	body, err := r.get(ctx, "/v1/events?follow=1&since="+strconv.FormatUint(since, 10))
+	body, err := r.get(ctx, "/v1/events?follow=1&since="+strconv.FormatUint(since, 10), false)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
+	connected()
 	quiet := time.AfterFunc(silence, cancel) // a heartbeat comes every 2 s
 	defer quiet.Stop()
 	lines := bufio.NewReaderSize(body, 4<<10)
 	for first := true; ; first = false {
-		line, err := readLine(lines)
-		if err != nil {
+		if _, err := lines.Peek(1); err != nil {
 			if outer.Err() == nil && ctx.Err() != nil {
 				return fmt.Errorf("silent for %v", silence)
 			}
 			return err
 		}
 		quiet.Reset(silence)
-		var e ledger.Event
-		if err := json.Unmarshal(line, &e); err != nil {
-			return nonsense{fmt.Errorf("a line that is no event: %w", err)}
-		}
 		if first {
-			again, err := r.hello(e, since)
+			again, err := r.hello(lines, since)
 			if err != nil || again {
 				return err
 			}
 			continue
 		}
-		caught, err := r.hub.line(r.node, e)
+		caught, err := r.batch(lines)
 		if err != nil {
 			return err
 		}
 		if caught {
-			release()
+			caughtUp()
 		}
 	}
+}
+
+// batches are reused: 5,000 agents say something every second, and what they say is read into the same memory.
+var batches = sync.Pool{New: func() any { return new([]ledger.Event) }}
+
+// batch reads what has arrived and applies it at once: 5,000 readers wait for the same lock, and one that has much to tell
+// would wait for all of them before each line.
+func (r *reader) batch(lines *bufio.Reader) (caught bool, err error) {
+	events := batches.Get().(*[]ledger.Event)
+	defer batches.Put(events)
+	*events = (*events)[:0]
+	for more := true; more; {
+		line, err := readLine(lines)
+		if err != nil {
+			return false, err
+		}
+		e := next(events)
+		if err := decode(line, e); err != nil {
+			return false, err
+		}
+		more = e.Type != ledger.EventHeartbeat && len(*events) < maxBatch && lines.Buffered() > 0
+	}
+	return r.hub.lines(r.node, *events)
+}
+
+// next is an empty event at the end of the list. It keeps the room for departures that it had.
+func next(events *[]ledger.Event) *ledger.Event {
+	n := len(*events)
+	if n == cap(*events) {
+		*events = append(*events, ledger.Event{})
+	} else {
+		*events = (*events)[:n+1]
+	}
+	e := &(*events)[n]
+	*e = ledger.Event{Departures: e.Departures[:0]}
+	return e
+}
+
+func decode(line []byte, e *ledger.Event) error {
+	if err := json.Unmarshal(line, e); err != nil {
+		return nonsense{fmt.Errorf("a line that is no event: %w", err)}
+	}
+	return nil
 }
 
 // readLine reads one line of bounded length.
@@ -241,19 +291,26 @@ func (r *reader) since(boot string) uint64 {
 	h := r.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r.node.boot == "" {
-		if c, ok := h.resume[r.node.name]; ok {
-			r.node.boot, r.node.next = c.Boot, c.Next
-		}
+	n := r.node
+	if c, ok := h.resume[n.name]; ok && n.boot == nil {
+		n.boot, n.next = n.bootOf(c.Boot), c.Next
 	}
-	if boot != "" && boot != r.node.boot {
-		r.node.boot, r.node.next, r.node.applied = boot, 1, 0
+	if boot != "" && (n.boot == nil || boot != n.boot.id) {
+		n.boot, n.next, n.applied = n.bootOf(boot), 1, 0
 	}
 	return max(r.node.next, 1)
 }
 
 // hello checks who answers. It wants to be asked again if the agent has begun anew since the lines that we wanted.
-func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
+func (r *reader) hello(lines *bufio.Reader, asked uint64) (again bool, err error) {
+	line, err := readLine(lines)
+	if err != nil {
+		return false, err
+	}
+	var e ledger.Event
+	if err := decode(line, &e); err != nil {
+		return false, err
+	}
 	h := r.hub
 	if e.Type != ledger.EventHello || e.Boot == "" || len(e.Boot) > 64 || e.Node != r.node.name {
 		return false, nonsense{fmt.Errorf("who answers is not the agent of %s, or of another version", r.node.name)}
@@ -268,7 +325,11 @@ func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
 	if len(e.Families) > 2 || slices.ContainsFunc(e.Families, func(f ledger.Family) bool { return f != ledger.IPv4 && f != ledger.IPv6 }) {
 		return false, nonsense{errors.New("IP families that there are not")}
 	}
+	if n.boot.backend == "" {
+		n.boot.backend = bound(e.Backend, 64)
+	}
 	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
+	n.witness = e.Witnessing
 	n.heard = h.cfg.Now()
 	n.agent.state, n.agent.why = report.AgentCatchingUp, ""
 	return known != asked, nil
@@ -276,13 +337,22 @@ func (r *reader) hello(e ledger.Event, asked uint64) (again bool, err error) {
 
 func bound(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
-// line applies one line after the first. caught is true when the agent has nothing older.
-func (h *Hub) line(n *node, e ledger.Event) (caught bool, err error) {
+// lines applies lines after the first. caught is true when the agent has nothing older.
+func (h *Hub) lines(n *node, events []ledger.Event) (caught bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
+	for i := range events {
+		if caught, err = h.line(n, &events[i], now); err != nil {
+			return false, err
+		}
+	}
+	return caught, nil
+}
+
+func (h *Hub) line(n *node, e *ledger.Event, now time.Time) (caught bool, err error) {
 	n.heard = now
-	if e.Boot != n.boot {
+	if e.Boot != n.boot.id {
 		return false, nonsense{errors.New("lines of two boots in one answer")}
 	}
 	switch e.Type {
@@ -318,9 +388,9 @@ var reasons = []ledger.Reason{ledger.Delete, ledger.Evict, ledger.Preempt, ledge
 	ledger.NodeLost, ledger.Completed, ledger.Unready, ledger.Selector, ledger.Vanished}
 
 // implausible says what is wrong with a line that decodes.
-func implausible(n *node, e ledger.Event, now time.Time) string {
+func implausible(n *node, e *ledger.Event, now time.Time) string {
 	ahead := func(t time.Time) bool {
-		at, _, ok := moment{n, e.Boot, t}.ours()
+		at, _, ok := moment{n.boot, t}.ours()
 		return ok && at.Sub(now) > maxLead
 	}
 	switch {
@@ -328,22 +398,19 @@ func implausible(n *node, e ledger.Event, now time.Time) string {
 		return "a moment to come"
 	case !e.Hi.IsZero() && e.Lo.After(e.Hi):
 		return "an interval that ends before it begins"
-	case len(e.Departures) > 10_000, len(e.Containers) > 100, len(e.Exits) > 100:
+	case len(e.Departures) > 10_000, len(e.Exits) > 100:
 		return "too much"
 	case e.Type == ledger.EventRemovals && e.Place != "kube-proxy":
 		return "a kind of place that this hub does not know"
 	case e.Type == ledger.EventRemovals && e.Family != ledger.IPv4 && e.Family != ledger.IPv6:
 		return "no IP family"
 	}
-	if e.Type == ledger.EventDeparture && !slices.Contains(reasons, e.Reason) {
-		return "a reason that this hub does not know" // it becomes the value of a label
+	if e.Type == ledger.EventWitness {
+		return implausibleWitness(e, ahead)
 	}
-	if e.Grace != nil && (*e.Grace < 0 || *e.Grace > 1e9) {
-		return "a grace period that is none"
-	}
-	for _, c := range e.Containers {
-		if len(c.Name) > 253 || c.PreStop.Seconds != nil && *c.PreStop.Seconds < 0 {
-			return "a container that is none"
+	if e.Type == ledger.EventDeparture && e.Pod != nil {
+		if why := improbable(e.Leaving()); why != "" {
+			return why
 		}
 	}
 	for _, x := range e.Exits {
@@ -355,6 +422,14 @@ func implausible(n *node, e ledger.Event, now time.Time) string {
 		if ahead(d.SeenFirst) || ahead(d.SeenLast) {
 			return "a moment to come"
 		}
+		if d.Leaving != nil {
+			if why := improbable(*d.Leaving); why != "" {
+				return why
+			}
+			if d.Leaving.T0Source != ledger.FromDeletion && ahead(d.Leaving.T0) {
+				return "a moment to come"
+			}
+		}
 		if d.UID == "" || len(d.UID) > 512 || d.Pending < 0 || d.Retained < 0 || len(d.Ports) > 1000 {
 			return "a pod that is none"
 		}
@@ -364,22 +439,68 @@ func implausible(n *node, e ledger.Event, now time.Time) string {
 			}
 		}
 	}
-	if p := e.Pod; p != nil && (len(p.UID) > 512 || len(p.Name) > 253 || len(p.Namespace) > 253 || len(p.Node) > 253 || len(e.Workload) > 512) {
+	if e.Pod != nil && tooLong(*e.Pod) {
 		return "a name that is too long"
 	}
 	return ""
 }
 
-// clocks asks the agent for its time now and then, until ctx ends.
-func (r *reader) clocks(ctx context.Context) {
-	for {
+func tooLong(p ledger.Pod) bool {
+	return len(p.UID) > 512 || len(p.Name) > 253 || len(p.Namespace) > 253 || len(p.Node) > 253
+}
+
+// improbable says what is wrong with an announced departure.
+func improbable(l ledger.Leaving) string {
+	switch {
+	case !slices.Contains(reasons, l.Reason):
+		return "a reason that this hub does not know" // it becomes the value of a label
+	case l.Grace != nil && (*l.Grace < 0 || *l.Grace > 1e9):
+		return "a grace period that is none"
+	case tooLong(l.Pod), len(l.Workload) > 512, len(l.Revision) > 512:
+		return "a name that is too long"
+	case len(l.Containers) > 100:
+		return "too much"
+	}
+	for _, c := range l.Containers {
+		if len(c.Name) > 253 || c.PreStop.Seconds != nil && *c.PreStop.Seconds < 0 {
+			return "a container that is none"
+		}
+	}
+	return ""
+}
+
+// compare compares the clocks of the agents that are followed, each about once a minute, until ctx ends.
+func (h *Hub) compare(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(askers)
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(clockEvery/2 + rand.N(clockEvery)):
+		case now := <-t.C:
+			for _, r := range h.uncompared(now) {
+				g.Go(func() error {
+					r.ask(ctx, clockTries) //nolint:errcheck // following says if it does not answer; an old estimate only grows wider
+					return nil
+				})
+			}
 		}
-		r.ask(ctx, clockTries) //nolint:errcheck // following says if it does not answer; an old estimate only grows wider
 	}
+	return g.Wait()
+}
+
+// uncompared are the readers whose turn it is: never all in one second, although all began in one.
+func (h *Hub) uncompared(now time.Time) (rs []*reader) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.readers {
+		if r.node.agent.following() && now.Sub(r.compared) > clockEvery/2+rand.N(clockEvery) {
+			r.compared = now
+			rs = append(rs, r)
+		}
+	}
+	return rs
 }
 
 // ask compares clocks: a few requests on a connection of their own, so that they wait for nothing else.
@@ -387,9 +508,9 @@ func (r *reader) ask(ctx context.Context, tries int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	h := r.hub
-	for range tries + 1 { // the first pays for the connection and the token
+	for try := range tries + 1 { // the first pays for the connection and the token
 		sent := h.cfg.Now()
-		body, err := r.get(ctx, "/v1/clock")
+		body, err := r.get(ctx, "/v1/clock", try == tries)
 		if err != nil {
 			return err
 		}
@@ -399,22 +520,25 @@ func (r *reader) ask(ctx context.Context, tries int) error {
 		if err != nil {
 			return err
 		}
-		var c Clock
-		if err := json.Unmarshal(text, &c); err != nil || c.Boot == "" || c.Time.IsZero() || len(c.Boot) > 64 || len(c.Epoch) > 128 {
-			return nonsense{errors.New("a clock that is none")}
+		c, err := decodeClock(text, received)
+		if err != nil {
+			return err
 		}
 		h.mu.Lock()
 		r.node.sampled(c, sent, received)
+		r.compared = time.Now()
 		h.mu.Unlock()
 	}
 	return nil
 }
 
-func (r *reader) get(ctx context.Context, path string) (io.ReadCloser, error) {
+// get asks the agent; last is for the connection not to be kept.
+func (r *reader) get(ctx context.Context, path string, last bool) (io.ReadCloser, error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+path, nil)
 	if err != nil {
 		return nil, err
 	}
+	q.Close = last
 	a, err := r.hub.cfg.Agents.Do(q)
 	if err != nil {
 		return nil, err

@@ -25,8 +25,11 @@ func (h *Hub) agents() (as []report.Agent, lag float64) {
 			continue
 		}
 		a := report.Agent{Node: n.name, State: cmp.Or(n.agent.state, report.AgentMissing), Why: n.agent.why, Pod: n.agent.pod,
-			Version: n.version, Boot: n.boot, Backend: n.backend, Measured: n.measured(), NotReady: n.notReady, Lost: n.lost,
+			Version: n.version, Backend: n.backend, Measured: n.measured(), NotReady: n.notReady, Lost: n.lost,
 			Heard: n.heard, Taints: n.taints, NodeReady: n.ready}
+		if n.boot != nil {
+			a.Boot = n.boot.id
+		}
 		if err, ok := n.clockError(); ok {
 			a.ClockError = &err
 		}
@@ -41,11 +44,11 @@ func (h *Hub) agents() (as []report.Agent, lag float64) {
 
 // clockError bounds the error of the node's clock now, in seconds.
 func (n *node) clockError() (float64, bool) {
-	e := n.clock(n.boot)
-	if e == nil || len(e.samples) == 0 {
+	if n.boot == nil || n.boot.clock.Load() == nil {
 		return 0, false
 	}
-	at := e.samples[len(e.samples)-1].at
+	e := n.boot.clock.Load()
+	at := time.Unix(0, e.samples[len(e.samples)-1].at)
 	if n.newest.After(at) {
 		at = n.newest
 	}
@@ -84,12 +87,15 @@ func (h *Hub) Places(context.Context) ([]report.Place, error) {
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
 	for _, r := range h.join.rows {
-		for k, p := range r.parts {
-			if p.open.Pending == 0 {
+		if r.open == 0 {
+			continue
+		}
+		for p, family := range r.places {
+			if p.pending == 0 {
 				continue
 			}
-			at := key{k.node.name, k.family}
-			pending[at] += p.open.Pending
+			at := key{p.boot.node.name, family}
+			pending[at] += int(p.pending)
 			if o := oldest[at]; o.IsZero() || r.born.Before(o) {
 				oldest[at] = r.born
 			}

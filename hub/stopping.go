@@ -18,7 +18,7 @@ func (r *row) stopping(o origin, d *report.Departure) {
 			if e.Name == c.Name {
 				code := e.Code
 				rc.ExitCode = &code
-				if s, ok := r.seconds(o, r.exitsFrom.node, r.exitsFrom.boot, e.Told); ok {
+				if s, ok := o.seconds(r.exitsFrom.boot, nanos(e.Told)); ok {
 					rc.Finished = &s
 				}
 			}
@@ -170,7 +170,7 @@ func (r *row) lateness(d *report.Departure) {
 		last = report.Span{Lo: d.Age, Hi: d.Age} // at least
 		known = true
 	}
-	none := r.complete && len(r.parts) == 0 && !r.routed
+	none := r.complete && !r.placed() && !r.routed
 	switch {
 	case none && whole:
 		d.Late = report.No // no place routed to it

@@ -32,8 +32,8 @@ type Event struct {
 	Containers []Container `json:"containers,omitempty"`
 	Exits      []Exit      `json:"exits,omitempty"` // farewell: the containers that have ended
 	Gone       bool        `json:"gone,omitempty"`  // farewell: the pod's object is gone
-	// ResourceVersion is that of the object that showed a departure, or that opened removals; in a
-	// heartbeat, that of the newest EndpointSlice applied.
+	// ResourceVersion is that of the object that showed a departure; in a heartbeat, that of the newest EndpointSlice
+	// applied.
 	ResourceVersion string `json:"resource_version,omitempty"`
 
 	// The interval of a commit; without one, the line is about an API event that opened or settled
@@ -45,9 +45,14 @@ type Event struct {
 	Departures []Settled       `json:"departures,omitempty"`
 	Open       map[string]Open `json:"open,omitempty"` // stop: what is left, by pod UID
 
-	UID      string `json:"uid,omitempty"` // late, resurrection
+	UID      string `json:"uid,omitempty"` // late, resurrection, witness
 	Service  string `json:"service,omitempty"`
 	Endpoint string `json:"endpoint,omitempty"`
+
+	// Witness is what connection tracking showed of a departure: witness.
+	Witness *Witness `json:"witness,omitempty"`
+	// Witnessing: this agent listens to connection tracking while pods leave: hello.
+	Witnessing bool `json:"witnessing,omitempty"`
 
 	From uint64 `json:"from,omitempty"` // gap: the lines From to To are lost
 	To   uint64 `json:"to,omitempty"`
@@ -67,17 +72,48 @@ const (
 	EventRemovals     EventType = "removals"     // removals of some pods were opened or settled
 	EventLate         EventType = "late"         // an expired removal landed after all
 	EventResurrection EventType = "resurrection" // a landed path is routed again
+	EventWitness      EventType = "witness"      // what connection tracking showed of one departure, when that is over
 	EventStop         EventType = "stop"         // last line of a boot that ended well
 	EventGap          EventType = "gap"          // lines that this reader missed
 	EventHello        EventType = "hello"        // first line of an answer: who speaks
 	EventHeartbeat    EventType = "heartbeat"    // nothing new; what was applied
 )
 
-// Settled is what a line says of one pod: the removals that ended with it, by outcome, and what
-// is open after it.
+// Leaving is what this node saw of a pod that starts to leave.
+type Leaving struct {
+	Pod        Pod         `json:"pod"`
+	Reason     Reason      `json:"reason"`
+	T0         time.Time   `json:"t0,omitzero"`
+	T0Source   T0Source    `json:"t0_source,omitempty"`
+	Grace      *int64      `json:"grace_seconds,omitempty"`
+	Workload   string      `json:"workload,omitempty"`
+	Revision   string      `json:"revision,omitempty"`
+	Containers []Container `json:"containers,omitempty"`
+}
+
+// Leaving is what a departure line says.
+func (e *Event) Leaving() Leaving {
+	return Leaving{*e.Pod, e.Reason, e.T0, e.T0Source, e.Grace, e.Workload, e.Revision, e.Containers}
+}
+
+func (d Departure) leaving() Leaving {
+	l := Leaving{Pod: d.Pod, Reason: d.Reason, T0: d.T0, T0Source: d.Source, Workload: d.Workload, Revision: d.Revision, Containers: d.Containers}
+	if d.Grace >= 0 {
+		l.Grace = &d.Grace
+	}
+	return l
+}
+
+// Settled is what a line says of one pod in the line's family: the removals that were opened, those that ended with it, by
+// outcome, and what is open after it. Over all lines, opened = outcomes + open.
 type Settled struct {
-	UID      string          `json:"uid"`
-	Outcomes map[Outcome]int `json:"outcomes,omitempty"`
+	UID string `json:"uid"`
+	// Leaving announces the pod's departure with the first line about its removals.
+	Leaving *Leaving `json:"leaving,omitempty"`
+	// ResourceVersion is that of the object whose event opened removals.
+	ResourceVersion string          `json:"resource_version,omitempty"`
+	Opened          int             `json:"opened,omitempty"`
+	Outcomes        map[Outcome]int `json:"outcomes,omitempty"`
 	// SeenFirst and SeenLast are the earliest and the latest receipt of the API events behind the
 	// landed removals; absent for those re-armed from a baseline.
 	SeenFirst time.Time `json:"seen_first,omitzero"`
@@ -85,6 +121,8 @@ type Settled struct {
 	Rearmed   bool      `json:"rearmed,omitempty"`
 	// Ports are the endpoint's ports of the removals that the line opened: which container serves.
 	Ports []uint16 `json:"ports,omitempty"`
+	// Kept: some of them were retained on purpose, now or for a moment before.
+	Kept bool `json:"kept,omitempty"`
 	Open
 }
 
@@ -112,12 +150,19 @@ func (e *Event) onTimeline(of func(time.Time) time.Time) {
 		interval(&e.Candidates[i])
 	}
 	for i := range e.Departures {
-		move(&e.Departures[i].SeenFirst)
-		move(&e.Departures[i].SeenLast)
+		s := &e.Departures[i]
+		move(&s.SeenFirst)
+		move(&s.SeenLast)
+		if s.Leaving != nil && s.Leaving.T0Source != FromDeletion {
+			move(&s.Leaving.T0)
+		}
 	}
 	e.Exits = slices.Clone(e.Exits)
 	for i := range e.Exits {
 		move(&e.Exits[i].Told)
+	}
+	if e.Witness != nil {
+		e.Witness.onTimeline(move)
 	}
 }
 
@@ -135,12 +180,9 @@ func (r *Ring) Started(at time.Time, s Start) {
 }
 
 func (r *Ring) departure(d Departure, at time.Time) {
-	e := Event{Type: EventDeparture, At: at, Pod: &d.Pod, Reason: d.Reason, T0: d.T0, T0Source: d.Source,
-		Workload: d.Workload, Revision: d.Revision, Containers: d.Containers, ResourceVersion: d.ResourceVersion}
-	if d.Grace >= 0 {
-		e.Grace = &d.Grace
-	}
-	r.append(e)
+	l := d.leaving()
+	r.append(Event{Type: EventDeparture, At: at, Pod: &l.Pod, Reason: l.Reason, T0: l.T0, T0Source: l.T0Source, Grace: l.Grace,
+		Workload: l.Workload, Revision: l.Revision, Containers: l.Containers, ResourceVersion: d.ResourceVersion})
 }
 
 func (r *Ring) farewell(f Farewell, at time.Time) {
@@ -192,16 +234,6 @@ func (b *batch) pod(g group, at time.Time, uid string) *Settled {
 	return &e.Departures[len(e.Departures)-1]
 }
 
-// opened makes sure that the pod's open counts are told, with what opened the removal.
-func (b *batch) opened(k Key, c Change) {
-	g := group{family: k.Path.Family(), at: c.At.UnixNano()}
-	p := b.pod(g, c.At, k.UID)
-	if port := k.Path.Endpoint.Port(); !slices.Contains(p.Ports, port) {
-		p.Ports = append(p.Ports, port)
-	}
-	b.lines[g].ResourceVersion = c.ResourceVersion
-}
-
 func (b *batch) outcome(k Key, o Outcome, at time.Time) {
 	b.pod(group{family: k.Path.Family(), at: at.UnixNano()}, at, k.UID).Outcomes[o]++
 }
@@ -235,16 +267,22 @@ func (b *batch) late(r Removal, ld Landing) {
 // publish writes the lines; the open counts are those after the whole batch.
 func (b *batch) publish(l *Ledger) {
 	for _, g := range b.order {
-		e := b.lines[g]
-		for i := range e.Departures {
-			p := &e.Departures[i]
-			if c := l.pods[p.UID]; c != nil {
-				p.Open = *c
-			}
-		}
-		l.cfg.Events.append(*e)
+		l.write(*b.lines[g])
 	}
 	for _, e := range b.late_ {
 		l.cfg.Events.append(e)
 	}
+}
+
+// write appends a line about removals, with all that is to be told of its pods.
+func (l *Ledger) write(e Event) {
+	for i := range e.Departures {
+		p := &e.Departures[i]
+		at := share{p.UID, e.Family}
+		if c := l.shares[at]; c != nil {
+			p.Open = *c
+		}
+		l.untold.take(at, p)
+	}
+	l.cfg.Events.append(e)
 }

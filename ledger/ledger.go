@@ -30,11 +30,20 @@ type Config struct {
 type Ledger struct {
 	cfg Config
 
-	mu   sync.Mutex
-	open map[Key]*entry
-	pods map[string]*Open // by UID, while the pod has open removals
-	seen map[Family]bool  // families that had a removal
+	mu     sync.Mutex
+	open   map[Key]*entry
+	shares map[share]*Open // while the pod has open removals there
+	seen   map[Family]bool // families that had a removal
+	untold untold
 }
+
+// share is what a pod has of this place: the removals of one family.
+type share struct {
+	uid    string
+	family Family
+}
+
+func shareOf(k Key) share { return share{k.UID, k.Path.Family()} }
 
 // entry is one open removal.
 type entry struct {
@@ -58,7 +67,8 @@ func New(cfg Config) *Ledger {
 	if cfg.MaxOpen == 0 {
 		cfg.MaxOpen = 50_000
 	}
-	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, pods: map[string]*Open{}, seen: map[Family]bool{}}
+	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, shares: map[share]*Open{}, seen: map[Family]bool{},
+		untold: untold{leaving: map[string]Leaving{}, opened: map[share]*opened{}}}
 	cfg.Metrics.open.watch(l)
 	return l
 }
@@ -72,7 +82,7 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 	for _, c := range changes {
 		switch {
 		case c.Departed != nil:
-			l.cfg.Events.departure(*c.Departed, c.At)
+			l.untold.leaving[c.Departed.Pod.UID] = c.Departed.leaving()
 		case c.Farewell != nil:
 			l.cfg.Events.farewell(*c.Farewell, c.At)
 		case c.Left != nil && !l.measured(c.Left.Path), c.Retained != nil && !l.measured(c.Retained.Path):
@@ -95,10 +105,46 @@ func (l *Ledger) Apply(changes []Change) (watch []Removal, forget []Key) {
 			}
 		}
 	}
+	for _, c := range changes {
+		if c.Departed != nil && !l.untold.names(b, c.Departed.Pod.UID) {
+			delete(l.untold.leaving, c.Departed.Pod.UID)
+			l.cfg.Events.departure(*c.Departed, c.At)
+		}
+	}
 	b.publish(l)
 	// A path may leave and be taken by another pod in one and the same event.
 	watch = slices.DeleteFunc(watch, func(r Removal) bool { return l.open[r.Key] == nil })
 	return watch, forget
+}
+
+// Dataplane says which backend programs the place from now on, and which families of it are measured: none, if it is one
+// that cannot be. What is open stays open, for the place is the same; but what is of a family that is not measured any
+// more ends as gap, and is returned for the probe to forget.
+func (l *Ledger) Dataplane(backend string, measured []Family, at time.Time) (forget []Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell() // by the old name
+	b := l.newBatch()
+	for k := range l.open {
+		if !slices.Contains(measured, k.Path.Family()) {
+			l.end(b, k, Gap, at)
+			forget = append(forget, k)
+		}
+	}
+	b.publish(l)
+	if len(forget) > 0 {
+		l.cfg.Metrics.Lost("dataplane", 1)
+	}
+	l.cfg.Backend, l.cfg.Families = backend, measured
+	if len(measured) == 0 {
+		l.cfg.Metrics.Unmeasured(backend)
+		return forget
+	}
+	l.cfg.Metrics.Dataplane(backend, measured)
+	for f := range l.seen {
+		l.cfg.Metrics.opened(f)
+	}
+	return forget
 }
 
 // measured reports whether the path has a place here, and starts the series of its family.
@@ -122,40 +168,42 @@ func (l *Ledger) left(b *batch, r Removal, c Change) bool {
 		l.close(e) // its outcome stands; this is another removal
 		e = nil
 	}
-	if e == nil {
-		if l.full(b, r.Key, c.At) {
+	begun := e == nil
+	if begun {
+		if l.full(b, r.Key, c) {
 			return false
 		}
 		e = &entry{}
 		l.open[r.Key] = e
 	} else {
-		l.tally(r.UID, e.state, -1)
+		l.tally(r.Key, e.state, -1)
 	}
 	e.Removal, e.state = r, pending
-	l.tally(r.UID, pending, +1)
-	b.opened(r.Key, c)
+	l.tally(r.Key, pending, +1)
+	l.untold.open(r.Key, c, begun)
 	return true
 }
 
 // full ends a new removal as gap if there is no room for it: memory is bounded, and what does not fit is
 // said, not dropped.
-func (l *Ledger) full(b *batch, k Key, at time.Time) bool {
+func (l *Ledger) full(b *batch, k Key, c Change) bool {
 	if len(l.open) < l.cfg.MaxOpen {
 		return false
 	}
 	l.cfg.Metrics.Lost("capacity", 1)
-	l.count(b, k, Gap, at)
+	l.untold.open(k, c, true)
+	l.count(b, k, Gap, c.At)
 	return true
 }
 
 // retain opens a removal in the retained state: it is expected here although its pod leaves.
 func (l *Ledger) retain(b *batch, r Removal, c Change) {
-	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, c.At) {
+	if _, ok := l.open[r.Key]; ok || l.full(b, r.Key, c) {
 		return
 	}
 	l.open[r.Key] = &entry{Removal: r, state: retained}
-	l.tally(r.UID, retained, +1)
-	b.opened(r.Key, c)
+	l.tally(r.Key, retained, +1)
+	l.untold.open(r.Key, c, true)
 }
 
 // end settles an open removal that no landing will settle any more.
@@ -233,11 +281,20 @@ func (l *Ledger) Expire(now time.Time) {
 		if e.state != pending || now.Sub(e.Seen) < l.cfg.Horizon {
 			continue
 		}
-		l.tally(k.UID, pending, -1)
+		l.tally(k, pending, -1)
 		e.state = expired
 		l.count(b, k, Expired, now)
 	}
 	b.publish(l)
+	l.tell()
+}
+
+// Tell writes what was opened and is not written yet. Before a reader is told which state of the API was applied, it must
+// know what that state opened.
+func (l *Ledger) Tell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell()
 }
 
 // Close takes a ledger out of the gauges: its place has ended, and with it, by Excluded, what was open.
@@ -248,6 +305,7 @@ func (l *Ledger) Close() { l.cfg.Metrics.open.forget(l) }
 func (l *Ledger) Stop(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.tell()
 	l.cfg.Events.stop(l.counts(), at)
 }
 
@@ -263,9 +321,10 @@ func (l *Ledger) Open() (pending, retained int) {
 }
 
 func (l *Ledger) counts() map[string]Open {
-	m := make(map[string]Open, len(l.pods))
-	for uid, c := range l.pods {
-		m[uid] = *c
+	m := make(map[string]Open, len(l.shares))
+	for s, c := range l.shares {
+		sum := m[s.uid]
+		m[s.uid] = Open{sum.Pending + c.Pending, sum.Retained + c.Retained}
 	}
 	return m
 }
@@ -293,16 +352,17 @@ func (l *Ledger) pendingByFamily(f Family) (n int, oldest time.Time, ever bool) 
 func (l *Ledger) close(e *entry) {
 	delete(l.open, e.Key)
 	if e.state != expired {
-		l.tally(e.UID, e.state, -1)
+		l.tally(e.Key, e.state, -1)
 	}
 }
 
-// tally keeps the count of what is open per pod.
-func (l *Ledger) tally(uid string, s state, n int) {
-	c := l.pods[uid]
+// tally keeps the count of what is open per pod and family.
+func (l *Ledger) tally(k Key, s state, n int) {
+	at := shareOf(k)
+	c := l.shares[at]
 	if c == nil {
 		c = &Open{}
-		l.pods[uid] = c
+		l.shares[at] = c
 	}
 	switch s {
 	case pending:
@@ -311,7 +371,7 @@ func (l *Ledger) tally(uid string, s state, n int) {
 		c.Retained += n
 	}
 	if *c == (Open{}) {
-		delete(l.pods, uid)
+		delete(l.shares, at)
 	}
 }
 

@@ -22,6 +22,7 @@ type Metrics struct {
 	beforeSeen    *prometheus.CounterVec
 	late          *prometheus.CounterVec
 	resurrections *prometheus.CounterVec
+	afterLanding  *prometheus.CounterVec
 	dataplane     *prometheus.GaugeVec
 	verify        prometheus.Histogram
 	lost          *prometheus.CounterVec
@@ -62,6 +63,9 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 		"Removals that landed after they had been counted as expired.", "place")
 	m.resurrections = counter("lastcall_endpoint_resurrections_total",
 		"Paths that were routed again after they had landed, although nothing expected them.", "place")
+	m.afterLanding = counter("lastcall_connections_after_landing_total",
+		"Connections that entered this place after all paths to an endpoint had landed and were still sent to it. new: a new conntrack entry, which must never be; "+
+			"reused: the client revived an old entry, which keeps its translation.", "place", "kind")
 	m.dataplane = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "lastcall_agent_dataplane_info",
 		Help: "The dataplane found on this node. measured is false where this agent cannot time it.",
@@ -73,7 +77,8 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 	})
 	m.lost = counter("lastcall_agent_events_lost_total",
 		"Holes in what this agent could observe, by source: watch (a relist bridged it), malformed (an API object that could not be used), "+
-			"kernel (the record of commits broke), capacity (too many open removals).", "source")
+			"kernel (the record of commits broke), dataplane (another one that cannot be measured took over), "+
+			"conntrack (connections were not witnessed for a while), capacity (too many open removals).", "source")
 	m.received = counter("lastcall_agent_watch_received_bytes_total",
 		"Bytes received from the API server, by resource, as they came over the wire after TLS.", "resource")
 	m.requests = counter("lastcall_consumer_requests_total",
@@ -91,15 +96,13 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 		Help: "1 while the watch of the resource is established and synced, else 0.",
 	}, []string{"resource"})
 	reg.MustRegister(m.program, m.outcomes, m.uncertainty, m.unbounded, m.beforeSeen, m.late, m.resurrections,
-		m.dataplane, m.verify, m.lost, m.received, m.synced, m.requests, m.failures, m.lag, m.open,
+		m.afterLanding, m.dataplane, m.verify, m.lost, m.received, m.synced, m.requests, m.failures, m.lag, m.open,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lastcall_agent_clock_max_error_seconds",
 			Help: "The kernel's own bound on this node's clock error (adjtimex maxerror). It grows without a time service.",
 		}, clockMaxError))
 	m.start()
-	for _, s := range []string{"watch", "kernel"} { // the others are rarer than a series is worth
-		m.lost.WithLabelValues(s)
-	}
+	m.lost.WithLabelValues("watch") // the others are rarer than a series is worth, and what they cost is in outcomes and lines
 	return m
 }
 
@@ -181,6 +184,14 @@ func (m *Metrics) Synced(resource string, ok bool) {
 		v = 1
 	}
 	m.synced.WithLabelValues(resource).Set(v)
+}
+
+// Witnessing starts the series that must stay 0: its absence says that nobody looks.
+func (m *Metrics) Witnessing() { m.afterLanding.WithLabelValues(m.place, string(NewConnection)) }
+
+// ConnectionAfterLanding counts a connection that reached an endpoint after it had landed.
+func (m *Metrics) ConnectionAfterLanding(kind AfterLanding) {
+	m.afterLanding.WithLabelValues(m.place, string(kind)).Inc()
 }
 
 // Verified records the duration of one verify pass.

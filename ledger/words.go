@@ -145,6 +145,8 @@ type Departure struct {
 	Revision string
 	// Containers of the pod, as its own node's agent saw them; nil elsewhere.
 	Containers []Container
+	// Addrs are the pod's addresses, as its own node's agent saw them; nil elsewhere.
+	Addrs []netip.Addr
 	// ResourceVersion of the object that showed it.
 	ResourceVersion string
 }

@@ -237,10 +237,13 @@ func TestCombinations(t *testing.T) {
 		check      func(t *testing.T, agent, hub corev1.PodSpec, all map[string]any)
 	}{
 		{name: "defaults", more: []string{"Secret lastcall-tls"},
-			agent: []string{"--listen=[$(NODE_IP)]:9747", "--api-listen=[$(NODE_IP)]:9748", "--tls-cert-file=/etc/lastcall/tls/tls.crt", "--events-mib=8", "--events-age=1h", "--log-level=info"},
+			agent: []string{"--listen=[$(NODE_IP)]:9747", "--api-listen=[$(NODE_IP)]:9748", "--tls-cert-file=/etc/lastcall/tls/tls.crt", "--events-mib=8", "--events-age=1h", "--log-level=info", "--xtables-lock=/run/xtables.lock"},
 			hub: []string{"--agent-port=9748", "--agent-ca-file=/etc/lastcall/tls/ca.crt", "--tls-key-file=/etc/lastcall/tls/tls.key", "--retention-age=720h", "--retention-mib=2048", "--episode-gap=1m",
 				"--agent-selector=app.kubernetes.io/name=lastcall,app.kubernetes.io/instance=lastcall,app.kubernetes.io/component=agent"},
 			check: func(t *testing.T, agent, hub corev1.PodSpec, _ map[string]any) {
+				if h := volume(agent, "xtables-lock").HostPath; h == nil || h.Path != "/run/xtables.lock" {
+					t.Errorf("lock file: %+v", h)
+				}
 				if !agent.HostNetwork || agent.PriorityClassName != "system-node-critical" || volume(hub, "store").EmptyDir == nil {
 					t.Errorf("agent %+v\nhub %+v", agent, hub)
 				}
@@ -311,7 +314,7 @@ func TestCombinations(t *testing.T) {
 				}
 			}},
 		{name: "namespace", sets: []string{"tls.mode=selfSigned", "namespace.create=true"}, more: []string{"Namespace ns"}},
-		{name: "nothing optional", sets: []string{"tls.mode=selfSigned", "agent.priorityClassName=", "agent.nodeSelector=null", "agent.tolerations=null", "agent.resources=null",
+		{name: "nothing optional", agent: []string{"--xtables-lock="}, sets: []string{"tls.mode=selfSigned", "agent.xtablesLock=", "agent.priorityClassName=", "agent.nodeSelector=null", "agent.tolerations=null", "agent.resources=null",
 			"agent.goMemLimit=", "hub.nodeSelector=null", "hub.resources=null", "hub.goMemLimit="}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -428,8 +431,13 @@ func TestPrivileges(t *testing.T) {
 			t.Errorf("%s: hostNetwork %v, hostPID %v, hostIPC %v", tc.name, tc.pod.HostNetwork, tc.pod.HostPID, tc.pod.HostIPC)
 		}
 		for _, v := range tc.pod.Volumes {
-			if v.HostPath != nil {
-				t.Errorf("%s: hostPath %s", tc.name, v.HostPath.Path)
+			if h := v.HostPath; h != nil && (tc.name != "agent" || h.Path != "/run/xtables.lock" || *h.Type != corev1.HostPathFileOrCreate) {
+				t.Errorf("%s: hostPath %s, type %s", tc.name, h.Path, *h.Type)
+			}
+		}
+		for _, m := range c.VolumeMounts {
+			if tc.host && !m.ReadOnly {
+				t.Errorf("%s: may write to %s", tc.name, m.MountPath)
 			}
 		}
 		if _, limited := c.Resources.Limits[corev1.ResourceCPU]; limited {

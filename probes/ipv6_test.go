@@ -25,8 +25,27 @@ add rule ip6 kube-proxy service-WEB meta l4proto tcp dnat ip6 addr . port to num
 add element ip6 kube-proxy service-ips { fd00:96::10 . tcp . 80 : goto service-WEB }
 `)
 		},
-		"iptables-nft": func(ns *freshnet.Namespace) {
-			ns.Exec(t, chainNames(`*nat
+		"iptables-nft":    func(ns *freshnet.Namespace) { ns.Exec(t, chainNames(iptablesV6), "ip6tables-nft-restore", "--noflush") },
+		"iptables-legacy": func(ns *freshnet.Namespace) { restoreLegacy6(t, ns, iptablesV6) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := freshnet.New(t, "nft", "ip6tables-nft-restore", "ip6tables-legacy-restore")
+			load(ns)
+			var found Found
+			must(t, ns.Do(func() (err error) { found, err = Detect(Hints{}); return err }))
+			if found.Backend != name || len(found.Families) != 1 || found.Families[0] != ledger.IPv6 {
+				t.Errorf("found %s for %v", found.Backend, found.Families)
+			}
+			for r, want := range map[*ledger.Removal]bool{&there: true, &gone: false} {
+				if got := routed(t, ns, found, *r); got != want {
+					t.Errorf("%v reachable: %v, want %v", r.Path.Endpoint, got, want)
+				}
+			}
+		})
+	}
+}
+
+const iptablesV6 = `*nat
 :KUBE-SERVICES - [0:0]
 :SVC(shop/web:http) - [0:0]
 :SEP(shop/web:http,[fd00:244::2]:8080) - [0:0]
@@ -35,34 +54,4 @@ add element ip6 kube-proxy service-ips { fd00:96::10 . tcp . 80 : goto service-W
 -A SVC(shop/web:http) -j SEP(shop/web:http,[fd00:244::2]:8080)
 -A SEP(shop/web:http,[fd00:244::2]:8080) -m tcp -p tcp -j DNAT --to-destination [fd00:244::2]:8080
 COMMIT
-`), "ip6tables-nft-restore", "--noflush")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ns := freshnet.New(t, "nft", "ip6tables-nft-restore")
-			load(ns)
-			must(t, ns.Do(func() error {
-				found, err := Detect()
-				if err != nil {
-					return err
-				}
-				if found.Backend != name || len(found.Families) != 1 || found.Families[0] != ledger.IPv6 {
-					t.Errorf("found %s for %v", found.Backend, found.Families)
-				}
-				sock, err := openNetfilter()
-				if err != nil {
-					return err
-				}
-				defer sock.close()
-				k := &KubeProxy{planes: found.planes(sock)}
-				for r, want := range map[*ledger.Removal]bool{&there: true, &gone: false} {
-					got, err := k.reachable(newMemo(found.baseChains), *r)
-					if err != nil || got != want {
-						t.Errorf("%v reachable: %v, %v, want %v", r.Path.Endpoint, got, err, want)
-					}
-				}
-				return nil
-			}))
-		})
-	}
-}
+`

@@ -22,7 +22,7 @@ func restore(t testing.TB, ns *freshnet.Namespace, text string) {
 	ns.Exec(t, chainNames(text), "iptables-nft-restore", "--noflush")
 }
 
-var chainName = regexp.MustCompile(`(SVC|EXT|SEP)\(([^,)]+)(?:,([^)]+))?\)`)
+var chainName = regexp.MustCompile(`(SVC|SVL|EXT|FW|SEP)\(([^,)]+)(?:,([^)]+))?\)`)
 
 // chainNames replaces SVC(ns/name:port) and the like by kube-proxy's chain names.
 func chainNames(text string) string {
@@ -94,13 +94,6 @@ add rule ip kube-proxy service-API-shop/api/tcp/ ip saddr @affinity-A1 goto endp
 flush chain ip kube-proxy service-API-shop/api/tcp/
 add rule ip kube-proxy service-API-shop/api/tcp/ numgen random mod 1 vmap { 0 : goto endpoint-A2-shop/api/tcp/__10.244.2.5/9090 }
 `, map[string]bool{"api1": false}},
-		{"external policy Local keeps it on the pod's own node, the cluster's chain does not", "nftables-1.36.nft", nftNoVmap + `
-add chain ip kube-proxy local-WEB-shop/web/tcp/http
-add rule ip kube-proxy local-WEB-shop/web/tcp/http meta l4proto tcp dnat ip addr . port to numgen random mod 1 map { 0 : 10.244.1.2 . 8080 }
-flush chain ip kube-proxy external-WEB-shop/web/tcp/http
-add rule ip kube-proxy external-WEB-shop/web/tcp/http ip saddr 10.244.0.0/16 goto service-WEB-shop/web/tcp/http
-add rule ip kube-proxy external-WEB-shop/web/tcp/http goto local-WEB-shop/web/tcp/http
-`, map[string]bool{"web1": false, "web2": true}},
 		{"hooks gone", "nftables-1.36.nft", `
 flush chain ip kube-proxy nat-prerouting
 flush chain ip kube-proxy nat-output
@@ -129,46 +122,74 @@ COMMIT
 -A SEP(shop/api,10.244.1.4:9090) -m tcp -p tcp -j DNAT --to-destination 10.244.9.9:9090
 COMMIT
 `, map[string]bool{"api1": false}},
+		{"a DNAT of somebody else's in the service chain", "iptables-1.36.rules", `*nat
+:SVC(shop/web:http) - [0:0]
+-A SVC(shop/web:http) -j SEP(shop/web:http,10.244.2.3:8080)
+-A SVC(shop/web:http) -m tcp -p tcp -j DNAT --to-destination 10.244.1.2:8080
+COMMIT
+`, map[string]bool{"web1": true, "web2": true}},
 		{"nobody jumps to KUBE-SERVICES", "iptables-1.36.rules", `*nat
 -F PREROUTING
 -F OUTPUT
 COMMIT
 `, map[string]bool{"web1": false, "api1": false}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			ns := freshnet.New(t, "nft", "iptables-nft-restore")
-			load := nft
-			if strings.HasSuffix(tt.fixture, ".rules") {
-				load = restore
-			}
-			load(t, ns, read(t, tt.fixture))
-			var found Found
-			must(t, ns.Do(func() (err error) { found, err = Detect(); return err }))
-			if tt.edit != "" {
-				load(t, ns, tt.edit)
-			}
-			for name, r := range map[string]ledger.Removal{"web1": web1, "web2": web2, "api1": api1} {
-				want, asked := tt.want[name]
-				if !asked {
-					continue
+		loads := map[string]func(testing.TB, *freshnet.Namespace, string){"": nft}
+		if strings.HasSuffix(tt.fixture, ".rules") {
+			loads = map[string]func(testing.TB, *freshnet.Namespace, string){"nft": restore, "legacy": restoreLegacy}
+		}
+		for backend, load := range loads {
+			t.Run(tt.name+" "+backend, func(t *testing.T) {
+				ns := freshnet.New(t, "nft", "iptables-nft-restore", "iptables-legacy-restore")
+				load(t, ns, read(t, tt.fixture))
+				var found Found
+				must(t, ns.Do(func() (err error) { found, err = Detect(Hints{}); return err }))
+				if tt.edit != "" {
+					load(t, ns, tt.edit)
 				}
-				var got bool
-				must(t, ns.Do(func() error {
-					sock, err := openNetfilter()
-					if err != nil {
-						return err
+				for name, r := range map[string]ledger.Removal{"web1": web1, "web2": web2, "api1": api1} {
+					if want, asked := tt.want[name]; asked {
+						if got := routed(t, ns, found, r); got != want {
+							t.Errorf("%s reachable: got %v, want %v", name, got, want)
+						}
 					}
-					defer sock.close()
-					k := &KubeProxy{planes: found.planes(sock)}
-					got, err = k.reachable(newMemo(found.baseChains), r)
-					return err
-				}))
-				if got != want {
-					t.Errorf("%s reachable: got %v, want %v", name, got, want)
 				}
-			}
-		})
+			})
+		}
 	}
+}
+
+// routed reads the path in everything that was found, nf_tables and iptables-legacy.
+func routed(t *testing.T, ns *freshnet.Namespace, found Found, r ledger.Removal) (yes bool) {
+	t.Helper()
+	must(t, ns.Do(func() error {
+		sock, err := openNetfilter()
+		if err != nil {
+			return err
+		}
+		defer sock.close()
+		k := &KubeProxy{planes: found.planes(sock)}
+		yes, err = k.reachable(newMemo(found.baseChains), r)
+		for _, family := range found.legacy {
+			if yes || err != nil || family != protoFamily(r.Path.Family()) {
+				continue
+			}
+			table, err := openLegacy(family)
+			if err != nil {
+				return err
+			}
+			defer table.close()
+			read, err := table.read()
+			if err != nil {
+				return err
+			}
+			if yes, err = table.reachable(read.memo, r); err != nil {
+				return err
+			}
+		}
+		return err
+	}))
+	return yes
 }
 
 func must(t testing.TB, err error) {
@@ -187,7 +208,7 @@ type probe struct {
 	blind    chan time.Time
 }
 
-func start(t *testing.T, ns *freshnet.Namespace, cfg KubeProxyConfig) *probe {
+func start(t testing.TB, ns *freshnet.Namespace, cfg KubeProxyConfig) *probe {
 	t.Helper()
 	p := &probe{passes: make(chan struct{}, 1), landings: make(chan ledger.Landing, 100), back: make(chan ledger.Key, 100), blind: make(chan time.Time, 1)}
 	cfg.Land = func(ls []ledger.Landing) {
@@ -208,7 +229,7 @@ func start(t *testing.T, ns *freshnet.Namespace, cfg KubeProxyConfig) *probe {
 		}
 	}
 	var found Found
-	must(t, ns.Do(func() (err error) { found, err = Detect(); return err }))
+	must(t, ns.Do(func() (err error) { found, err = Detect(Hints{}); return err }))
 	var err error
 	p.KubeProxy, err = NewKubeProxy(cfg)
 	must(t, err)
@@ -224,7 +245,7 @@ func start(t *testing.T, ns *freshnet.Namespace, cfg KubeProxyConfig) *probe {
 	return p
 }
 
-func receive[T any](t *testing.T, ch chan T, what string) T {
+func receive[T any](t testing.TB, ch chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-ch:
@@ -371,11 +392,12 @@ func TestDataplaneChanges(t *testing.T) {
 	ns := freshnet.New(t, "nft", "iptables-nft-restore")
 	nft(t, ns, read(t, "nftables-1.36.nft"))
 	var found Found
-	must(t, ns.Do(func() (err error) { found, err = Detect(); return err }))
+	must(t, ns.Do(func() (err error) { found, err = Detect(Hints{}); return err }))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	k, err := NewKubeProxy(KubeProxyConfig{Verified: func(time.Duration) {}})
 	must(t, err)
+	k.lookGap = 50 * time.Millisecond
 	done := make(chan error, 1)
 	go func() { done <- ns.Do(func() error { return k.Run(ctx, found) }) }()
 	nft(t, ns, "delete table ip kube-proxy\n")
@@ -388,7 +410,7 @@ func TestDataplaneChanges(t *testing.T) {
 				t.Errorf("Run: %v, want %v to table nat", err, ErrDataplaneChanged)
 			}
 			return
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 			nft(t, ns, "add table ip prompt\ndelete table ip prompt\n")
 		}
 	}
@@ -480,7 +502,7 @@ func TestFlushedRuleset(t *testing.T) {
 // TestDetectNothing: no dataplane, and no privilege to see one, are told apart.
 func TestDetectNothing(t *testing.T) {
 	ns := freshnet.New(t)
-	err := ns.Do(func() error { _, err := Detect(); return err })
+	err := ns.Do(func() error { _, err := Detect(Hints{}); return err })
 	if !errors.Is(err, errNoKubeProxy) {
 		t.Errorf("in an empty namespace: %v, want %v", err, errNoKubeProxy)
 	}

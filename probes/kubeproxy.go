@@ -41,6 +41,9 @@ type KubeProxyConfig struct {
 	// Subscribe wakes the probe by NFT_MSG_NEWGEN as well. The kernel then builds every
 	// notification of every commit: restores of iptables-nft take 9 to 22 % longer. Default off.
 	Subscribe bool
+	// XtablesLock is the lock file of iptables-legacy's programs, watched where that is hooked. It may be missing; "" is no
+	// file at all.
+	XtablesLock string
 }
 
 const (
@@ -67,7 +70,8 @@ const (
 )
 
 // KubeProxy watches when this node's kernel stops sending new connections on a path, whichever of
-// kube-proxy's nf_tables backends programs it. Its methods may be called from any goroutine.
+// kube-proxy's backends programs it: those of nf_tables, which have generations, and iptables-legacy, which is read when
+// something points to a change. Its methods may be called from any goroutine.
 type KubeProxy struct {
 	cfg KubeProxyConfig
 
@@ -75,13 +79,17 @@ type KubeProxy struct {
 	told []order // since the last turn of the loop
 	wake int     // eventfd
 
-	err     atomic.Pointer[error] // why the kernel cannot be read
-	strange atomic.Pointer[error] // a layout of rules that the last pass did not understand
+	err           atomic.Pointer[error] // why the kernel cannot be read
+	strange       atomic.Pointer[error] // a layout of rules that the last pass did not understand
+	legacyStrange atomic.Pointer[error] // the same of iptables-legacy
 
 	// Owned by the loop.
-	sock       *netfilterSocket
+	sock       *netfilterSocket // nil: this kernel has no nf_tables
 	found      Found
-	planes     []familyPlane
+	planes     []familyPlane  // of nf_tables
+	legacy     []*legacyTable // of iptables-legacy
+	lock       *lockWatch     // nil: not watched
+	pending    map[uint8]int  // watched, by family
 	baseChains map[memoKey][]string
 	log        commitLog
 	watched    map[ledger.Key]*watched
@@ -92,7 +100,9 @@ type KubeProxy struct {
 	fresh      bool      // something was armed and has not been read yet
 	lastArm    time.Time // of the youngest
 	nextDue    time.Time // when the next read is due although nothing was committed; zero: none is
-	detected   stamped   // generation and time at which the dataplane was last looked for
+	detected   detection // when the dataplane was last looked for
+	lookGap    time.Duration
+	mover      string // see Mover
 }
 
 // order is what the loop was told: to watch a removal, or to forget one.
@@ -104,12 +114,12 @@ type order struct {
 // watched is one removal under observation.
 type watched struct {
 	ledger.Removal
-	armedAt   time.Time
-	present   uint64    // last generation at which it was read as reachable; 0: never
-	presentAt time.Time // when that read began
-	due       time.Time // next read although nothing was committed
-	back      bool      // landed, and read as reachable since
+	armedAt time.Time
+	nft     sighting
+	legacy  sighting
 }
+
+func (w *watched) family() uint8 { return protoFamily(w.Path.Family()) }
 
 // NewKubeProxy returns a probe; it starts nothing.
 func NewKubeProxy(cfg KubeProxyConfig) (*KubeProxy, error) {
@@ -129,7 +139,7 @@ func NewKubeProxy(cfg KubeProxyConfig) (*KubeProxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create eventfd: %w", err)
 	}
-	return &KubeProxy{cfg: cfg, wake: fd, watched: map[ledger.Key]*watched{}, landed: map[ledger.Key]*watched{}}, nil
+	return &KubeProxy{cfg: cfg, wake: fd, lookGap: detectGap, pending: map[uint8]int{}, watched: map[ledger.Key]*watched{}, landed: map[ledger.Key]*watched{}}, nil
 }
 
 // Watch starts to observe removals, until each has been reported to Land or is forgotten.
@@ -190,7 +200,7 @@ func (k *KubeProxy) Run(ctx context.Context, found Found) error {
 
 // Ready is nil unless the kernel cannot be read, or its rules not understood; then it says why.
 func (k *KubeProxy) Ready() error {
-	for _, p := range []*error{k.err.Load(), k.strange.Load()} {
+	for _, p := range []*error{k.err.Load(), k.strange.Load(), k.legacyStrange.Load()} {
 		if p != nil {
 			return *p
 		}
@@ -200,49 +210,105 @@ func (k *KubeProxy) Ready() error {
 
 // observe is one life of the sockets.
 func (k *KubeProxy) observe(ctx context.Context, found Found) error {
-	sock, err := openNetfilter()
+	sock, err := openNFTables()
 	if err != nil {
 		return err
 	}
-	defer sock.close()
 	k.sock, k.found, k.planes, k.baseChains = sock, found, found.planes(sock), found.baseChains
+	k.fresh, k.detected = true, detection{}
+	defer k.closeAll()
+	if err := k.openLegacy(); err != nil {
+		return err
+	}
 	events := -1
-	if k.cfg.Subscribe {
+	if k.cfg.Subscribe && sock != nil {
 		if events, err = openGenerations(); err != nil {
 			return err
 		}
 		defer unix.Close(events)
+	}
+	lock := -1
+	if k.lock != nil {
+		lock = k.lock.fd
 	}
 	for ctx.Err() == nil {
 		if err := k.turn(); err != nil {
 			return err
 		}
 		k.err.Store(nil)
-		wait(k.wake, events, k.pause(time.Now()))
+		wait(k.wake, events, lock, k.pause(time.Now()))
 	}
 	return nil
 }
 
-// turn takes what is new, asks for the generation, and reads the pending paths if that is due.
+// openLegacy opens what was found of iptables-legacy. Without its lock file there is polling.
+func (k *KubeProxy) openLegacy() error {
+	for _, family := range k.found.legacy {
+		t, err := openLegacy(family)
+		if err != nil {
+			return err
+		}
+		t.fresh = true
+		k.legacy = append(k.legacy, t)
+	}
+	if len(k.legacy) == 0 || k.cfg.XtablesLock == "" {
+		return nil
+	}
+	var err error
+	if k.lock, err = openLockWatch(k.cfg.XtablesLock); err != nil {
+		k.cfg.Log.Warn("intervals of iptables-legacy will be wider", "reason", err)
+	}
+	return nil
+}
+
+func (k *KubeProxy) closeAll() {
+	if k.sock != nil {
+		k.sock.close()
+	}
+	for _, t := range k.legacy {
+		t.close()
+	}
+	k.legacy = nil
+	if k.lock != nil {
+		k.lock.close()
+		k.lock = nil
+	}
+}
+
+// turn takes what is new, asks each kind of dataplane cheaply whether it changed, and reads the pending paths where
+// that is due.
 func (k *KubeProxy) turn() error {
 	k.takeNew()
-	g, err := k.generation()
-	if err != nil {
-		return err
+	if len(k.planes) > 0 {
+		g, err := k.generation()
+		if err != nil {
+			return err
+		}
+		if read, onlyFresh := k.isDue(g.after); read {
+			if err := k.pass(onlyFresh); err != nil {
+				return err
+			}
+		}
 	}
-	now := g.after
+	if len(k.legacy) > 0 {
+		if err := k.turnLegacy(); err != nil {
+			return err
+		}
+	}
+	return k.lookAgain(time.Now())
+}
+
+// isDue decides whether to read the pending paths of nf_tables now, and whether only those that were just armed.
+func (k *KubeProxy) isDue(now time.Time) (read, onlyFresh bool) {
 	switch {
 	case k.fresh && now.Before(k.nextPass):
-		if now.Sub(k.lastPass) >= freshGap {
-			return k.pass(true)
-		}
+		return now.Sub(k.lastPass) >= freshGap, true
 	case now.Before(k.nextPass):
-	case k.fresh,
-		len(k.watched) > 0 && k.log.gen != k.passedGen,
-		!k.nextDue.IsZero() && !now.Before(k.nextDue):
-		return k.pass(false)
+		return false, false
 	}
-	return k.lookAgain(g)
+	return k.fresh ||
+		len(k.watched) > 0 && k.log.gen != k.passedGen ||
+		!k.nextDue.IsZero() && !now.Before(k.nextDue), false
 }
 
 func (k *KubeProxy) takeNew() {
@@ -253,15 +319,28 @@ func (k *KubeProxy) takeNew() {
 	now := time.Now()
 	for _, o := range told {
 		delete(k.landed, o.Key)
+		k.drop(o.Key)
 		if o.forget {
-			delete(k.watched, o.Key)
 			continue
 		}
-		k.watched[o.Key] = &watched{Removal: o.Removal, armedAt: now, due: now}
+		w := &watched{Removal: o.Removal, armedAt: now, nft: sighting{due: now}}
+		k.watched[o.Key] = w
+		k.pending[w.family()]++
 		k.fresh, k.lastArm = true, now
+		for _, t := range k.legacy {
+			t.fresh = t.fresh || t.family == w.family()
+		}
 	}
 	if len(k.watched) == 0 {
 		k.strange.Store(nil)
+		k.legacyStrange.Store(nil)
+	}
+}
+
+func (k *KubeProxy) drop(key ledger.Key) {
+	if w := k.watched[key]; w != nil {
+		delete(k.watched, key)
+		k.pending[w.family()]--
 	}
 }
 
@@ -290,9 +369,11 @@ func (k *KubeProxy) pass(onlyFresh bool) (err error) {
 	}()
 	for _, w := range k.inOrder() {
 		switch {
+		case !k.inNFTables(w.family()):
+			continue
 		case onlyFresh && w.armedAt.Before(k.lastPass):
 			continue
-		case w.present == k.log.gen && start.Before(w.due):
+		case max(w.nft.present, w.nft.absent) == k.log.gen && start.Before(w.nft.due):
 			continue // read at this generation already
 		}
 		if err := k.readOne(p, w); err != nil {
@@ -300,7 +381,11 @@ func (k *KubeProxy) pass(onlyFresh bool) (err error) {
 		}
 	}
 	if !onlyFresh {
-		if err := k.revisit(p, start); err != nil {
+		err := k.revisit(0, start, func(w *watched) (*sighting, bool, error) {
+			read, err := p.read(w.Removal)
+			return &w.nft, read.reachable, err
+		})
+		if err != nil {
 			return err
 		}
 		k.strange.Store(p.strange)
@@ -314,10 +399,10 @@ func (k *KubeProxy) pass(onlyFresh bool) (err error) {
 	return nil
 }
 
-// readOne reads one path and settles it if it is not reachable any more.
+// readOne reads one path in nf_tables.
 func (k *KubeProxy) readOne(p *pass, w *watched) error {
 	now := time.Now()
-	w.due = now.Add(min(passSlowest, max(passGap, now.Sub(w.armedAt)/8)))
+	w.nft.due = now.Add(min(passSlowest, max(passGap, now.Sub(w.armedAt)/8)))
 	read, err := p.read(w.Removal)
 	switch {
 	case errors.Is(err, errInterrupted):
@@ -326,86 +411,102 @@ func (k *KubeProxy) readOne(p *pass, w *watched) error {
 		return fmt.Errorf("verify %s -> %s: %w", w.Path.Service, w.Path.Endpoint, err)
 	case err != nil:
 		p.strange = &err // it stays pending: nothing is claimed of what is not understood
-		return nil
 	case read.reachable:
-		w.present, w.presentAt = read.gen, read.before
-		return nil
-	}
-	ld := k.log.landing(w.present, read.gen, w.ExpectedSince, w.presentAt, read.after)
-	ld.Key, ld.Seen = w.Key, w.Seen
-	p.landings = append(p.landings, ld)
-	delete(k.watched, w.Key)
-	if len(k.landed) < maxAfterlife {
-		w.armedAt, w.due = read.after, read.after.Add(passSlowest)
-		k.landed[w.Key] = w
+		w.nft.reachable(read.gen, read.before)
+	default:
+		w.nft.unreachable(read.gen, read.after)
+		p.landings = k.settle(p.landings, w)
 	}
 	return nil
 }
 
-// reckonDue finds when the next read is due although nothing is committed.
+// settle adds the path's landing and takes it off the list, if no hooked dataplane of its family reaches it any more.
+func (k *KubeProxy) settle(landings []ledger.Landing, w *watched) []ledger.Landing {
+	inNFTables, inLegacy := k.inNFTables(w.family()), k.legacyTable(w.family()) != nil
+	if inNFTables && w.nft.absent == 0 || inLegacy && w.legacy.absent == 0 {
+		return landings
+	}
+	var ld ledger.Landing
+	if inNFTables {
+		ld = k.log.landing(w.nft.present, w.nft.absent, w.ExpectedSince, w.nft.presentAt, w.nft.absentAt)
+	}
+	switch legacy := w.legacy.legacyLanding(); {
+	case inNFTables && inLegacy:
+		ld = lastOf(ld, w.nft.present != 0, legacy, w.legacy.present != 0)
+		k.noteMover(w)
+	case inLegacy:
+		ld = legacy
+	}
+	ld.Key, ld.Seen = w.Key, w.Seen
+	k.drop(w.Key)
+	if len(k.landed) < maxAfterlife {
+		now := time.Now()
+		w.armedAt = now
+		w.nft.due, w.legacy.due = now.Add(passSlowest), now.Add(passSlowest)
+		k.landed[w.Key] = w
+	}
+	return append(landings, ld)
+}
+
+func (k *KubeProxy) inNFTables(family uint8) bool {
+	return slices.ContainsFunc(k.planes, func(p familyPlane) bool { return p.family == family })
+}
+
+func (k *KubeProxy) legacyTable(family uint8) *legacyTable {
+	for _, t := range k.legacy {
+		if t.family == family {
+			return t
+		}
+	}
+	return nil
+}
+
+// reckonDue finds when the next read of nf_tables is due although nothing is committed.
 func (k *KubeProxy) reckonDue() {
 	k.nextDue = time.Time{}
 	for _, m := range []map[ledger.Key]*watched{k.watched, k.landed} {
 		for _, w := range m {
-			if k.nextDue.IsZero() || w.due.Before(k.nextDue) {
-				k.nextDue = w.due
+			if k.inNFTables(w.family()) && (k.nextDue.IsZero() || w.nft.due.Before(k.nextDue)) {
+				k.nextDue = w.nft.due
 			}
 		}
 	}
 }
 
-// ErrDataplaneChanged: another backend or family programs Services now than the one that is measured.
-var ErrDataplaneChanged = errors.New("kube-proxy's dataplane changed")
-
-// lookAgain looks for the dataplane again, now and then if something was committed since: kube-proxy may have
-// been restarted in another mode, or have programmed its second family after we looked.
-func (k *KubeProxy) lookAgain(g stamped) error {
-	if k.detected.after.IsZero() {
-		k.detected = g
-	}
-	if g.id == k.detected.id || g.after.Sub(k.detected.after) < detectGap {
-		return nil
-	}
-	k.detected = g
-	now, err := detect(k.sock)
-	switch {
-	case errors.Is(err, errSocket):
-		return err
-	case errors.Is(err, errNoKubeProxy), errors.Is(err, errLegacy):
-		return nil // a flushed rule set; what comes next decides
-	case err != nil || now.same(k.found):
-		return nil
-	}
-	return fmt.Errorf("%w from %s to %s", ErrDataplaneChanged, k.found, now)
-}
-
 // inOrder lists what is watched, the never read first.
 func (k *KubeProxy) inOrder() []*watched {
 	return slices.SortedFunc(maps.Values(k.watched), func(a, b *watched) int {
-		return a.presentAt.Compare(b.presentAt)
+		return a.nft.presentAt.Compare(b.nft.presentAt)
 	})
 }
 
-// revisit looks again at paths that landed a while ago: at +1 s and then at twice the age.
-func (k *KubeProxy) revisit(p *pass, now time.Time) error {
+// revisit looks again at paths that landed a while ago, of one family or of those in nf_tables (0): at +1 s and then
+// at twice the age. look says what one shows now.
+func (k *KubeProxy) revisit(family uint8, now time.Time, look func(*watched) (*sighting, bool, error)) error {
 	var back []ledger.Key
 	for key, w := range k.landed {
-		age := now.Sub(w.armedAt)
+		if family == 0 && !k.inNFTables(w.family()) || family != 0 && w.family() != family {
+			continue
+		}
+		age, due := now.Sub(w.armedAt), w.nft.due
+		if family != 0 {
+			due = w.legacy.due
+		}
 		switch {
 		case age > afterlife:
 			delete(k.landed, key)
-		case !now.Before(w.due):
-			w.due = now.Add(max(passSlowest, age))
-			read, err := p.read(w.Removal)
+		case !now.Before(due):
+			s, reachable, err := look(w)
 			if errors.Is(err, errSocket) {
 				return err
 			}
+			s.due = now.Add(max(passSlowest, age))
 			switch {
-			case err != nil || !read.reachable:
-				w.back = false
-			case !w.back:
+			case err != nil || !reachable:
+				s.back = false
+			case !s.back:
 				// It may be expected again, by an event that is still on its way to us.
-				w.back, w.due = true, now.Add(passSlowest)
+				s.back, s.due = true, now.Add(passSlowest)
 			default:
 				back = append(back, key)
 				delete(k.landed, key)
@@ -432,13 +533,13 @@ func (k *KubeProxy) pause(now time.Time) time.Duration {
 	return k.cfg.Idle
 }
 
-// wait returns when one of the descriptors is readable, or after d.
-func wait(wake, events int, d time.Duration) {
-	fds := []unix.PollFd{{Fd: int32(wake), Events: unix.POLLIN}, {Fd: int32(events), Events: unix.POLLIN}}
+// wait returns when one of the descriptors is readable, or after d. What the lock's says is left for lockWatch.
+func wait(wake, events, lock int, d time.Duration) {
+	fds := []unix.PollFd{{Fd: int32(wake), Events: unix.POLLIN}, {Fd: int32(events), Events: unix.POLLIN}, {Fd: int32(lock), Events: unix.POLLIN}}
 	ts := unix.NsecToTimespec(int64(d))
 	unix.Ppoll(fds, &ts, nil) // EINTR: an early turn does no harm; a descriptor of -1 is passed over
 	var buf [4096]byte
-	for _, fd := range fds {
+	for _, fd := range fds[:2] {
 		if fd.Revents != 0 {
 			unix.Read(int(fd.Fd), buf[:])
 		}

@@ -4,6 +4,7 @@ import "errors"
 
 // memo holds what was read at one generation, so that removals that share chains read them once.
 type memo struct {
+	legacy     *tableCopy // of iptables-legacy: everything is read from it
 	hooks      map[memoKey][]string
 	baseChains map[memoKey][]string // found at detection
 	ruleLists  map[memoKey][]rule
@@ -29,11 +30,21 @@ func newMemo(baseChains map[memoKey][]string) *memo {
 }
 
 func (m *memo) rules(t ruleset, name string) ([]rule, error) {
-	return recall(m.ruleLists, memoKey{t.family, t.table, name}, func() ([]rule, error) { return t.rules(name) })
+	return recall(m.ruleLists, memoKey{t.family, t.table, name}, func() ([]rule, error) {
+		if m.legacy != nil {
+			return m.legacy.rules(name)
+		}
+		return t.rules(name)
+	})
 }
 
 func (m *memo) chain(t ruleset, name string) (chain, error) {
-	return recall(m.chains, memoKey{t.family, t.table, name}, func() (chain, error) { return t.chain(name) })
+	return recall(m.chains, memoKey{t.family, t.table, name}, func() (chain, error) {
+		if m.legacy != nil {
+			return chain{name: name}, nil // nobody counts uses there: the dispatching rules are read
+		}
+		return t.chain(name)
+	})
 }
 
 // set and elements belong to maps that a rule was just read to use: if they are gone, the rules

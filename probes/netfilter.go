@@ -140,7 +140,11 @@ func (s *netfilterSocket) answers(b []byte, dump bool, each func(uint16, []byte)
 			}
 			return true, failed
 		case typ == unix.NLMSG_ERROR:
-			return true, netlinkError(body)
+			if err = netlinkError(body); err == nil {
+				// Never asked for (NLM_F_ACK), and no answer: taken for one, a chain would be empty.
+				err = errors.New("kernel acknowledges instead of answering")
+			}
+			return true, err
 		case flags&unix.NLM_F_DUMP_INTR != 0:
 			err = errInterrupted
 		case len(body) < nfHeaderLen:
@@ -187,17 +191,29 @@ func (s *netfilterSocket) generation() (stamped, error) {
 	g := stamped{before: time.Now()}
 	err := s.query(unix.NFT_MSG_GETGEN, unix.NFPROTO_UNSPEC, false, nil, func(_ uint16, attrs []byte) error {
 		g.after = time.Now()
-		return eachAttr(attrs, func(typ uint16, v []byte) error {
-			if typ == unix.NFTA_GEN_ID && len(v) == 4 {
-				g.id = binary.BigEndian.Uint32(v)
-			}
-			return nil
-		})
+		id, err := decodeGeneration(attrs)
+		g.id = id
+		return err
 	})
 	if err != nil {
 		return stamped{}, fmt.Errorf("read rule set generation: %w", err)
 	}
 	return g, nil
+}
+
+// decodeGeneration reads NFTA_GEN_ID. An answer without it is an error: 0 would be a generation that went back.
+func decodeGeneration(b []byte) (id uint32, err error) {
+	found := false
+	err = eachAttr(b, func(typ uint16, v []byte) error {
+		if typ == unix.NFTA_GEN_ID && len(v) == 4 {
+			id, found = binary.BigEndian.Uint32(v), true
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = errors.New("answer without a generation")
+	}
+	return id, err
 }
 
 // eachAttr calls f for every netlink attribute in b.
@@ -213,6 +229,9 @@ func eachAttr(b []byte, f func(typ uint16, value []byte) error) error {
 			return err
 		}
 		b = b[min(len(b), (size+3)&^3):]
+	}
+	if len(b) > 0 {
+		return fmt.Errorf("%d bytes behind the last netlink attribute", len(b)) // the kernel pads all of them
 	}
 	return nil
 }

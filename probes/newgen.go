@@ -16,26 +16,20 @@ func openGenerations() (int, error) {
 	// cBPF loads are big-endian, nlmsg_type is in host order: compare the bytes as they lie there.
 	var typ [2]byte
 	binary.NativeEndian.PutUint16(typ[:], unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN)
-	prog, err := bpf.Assemble([]bpf.Instruction{
+	filter, err := assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 4, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(typ[0])<<8 | uint32(typ[1]), SkipFalse: 1},
 		bpf.RetConstant{Val: 1 << 16},
 		bpf.RetConstant{Val: 0},
 	})
 	if err != nil {
-		return -1, fmt.Errorf("assemble filter: %w", err)
-	}
-	filter := make([]unix.SockFilter, len(prog))
-	for i, p := range prog {
-		filter[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
+		return -1, err
 	}
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return -1, fmt.Errorf("open netfilter notification socket: %w", err)
 	}
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
-	if err == nil {
+	if err = attach(fd, filter); err == nil {
 		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
@@ -22,53 +23,91 @@ func (t iptablesNFT) reachable(m *memo, r ledger.Removal) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	leads := func(to rule) bool { return slices.Contains(to.dnat, r.Path.Endpoint) }
+	if slices.ContainsFunc(rs, leads) { // by somebody else: kube-proxy has a chain for each endpoint
+		return t.entered(m, r.Path, svc)
+	}
 	sep := endpointChain(r.Path)
 	if !slices.ContainsFunc(rs, func(r rule) bool { return slices.Contains(r.jumps, sep) }) {
-		return false, nil
+		return false, t.understood(svc, rs)
 	}
 	ends, err := m.rules(t.ruleset, sep)
 	if err != nil {
 		return false, err
 	}
-	if !slices.ContainsFunc(ends, func(e rule) bool { return slices.Contains(e.dnat, r.Path.Endpoint) }) {
-		return false, nil
+	if !slices.ContainsFunc(ends, leads) {
+		return false, t.understood(sep, ends)
 	}
-	return t.entered(m, r.Path, svc, rs)
+	return t.entered(m, r.Path, svc)
 }
 
-// entered reports whether new connections get from a hook into the service's chain. In clusters of more
-// than 1,000 endpoints kube-proxy leaves the chains of a service without endpoints where they are, with
-// their jumps, for half a minute and more (k8s v1.36.3 pkg/proxy/iptables/proxier.go:1262): nothing leads
-// into them. Who leads there is in KUBE-SERVICES, which has a rule for every service; the chain's
-// use count saves reading it. The count already follows a transaction that has not been
-// committed, so only "used" is taken from it.
-func (t iptablesNFT) entered(m *memo, p ledger.Path, svc string, rs []rule) (bool, error) {
-	c, err := m.chain(t.ruleset, svc)
-	if errors.Is(err, errAbsent) {
-		return false, errInterrupted // it had rules a moment ago
-	}
-	if err != nil {
-		return false, err
-	}
-	external := "KUBE-EXT-" + serviceHash(p.Service)
-	ext, err := m.rules(t.ruleset, external)
-	if err != nil {
-		return false, err
-	}
-	fromExternal := 0
-	for _, r := range ext {
-		if slices.Contains(r.jumps, svc) {
-			fromExternal++
+// understood refuses to call a path gone from a chain that can lead where was not looked: no iptables has written
+// such rules so far.
+func (t iptablesNFT) understood(name string, rs []rule) error {
+	for _, r := range rs {
+		if r.opaque || len(r.dnatMaps) > 0 || len(r.verdictMaps) > 0 {
+			return fmt.Errorf("chain %s of table %s has a DNAT without a known address, or a map: %w", name, t.table, errLayout)
 		}
 	}
+	return nil
+}
+
+// entered reports whether new connections get from a hook into the service's chain, KUBE-SVC or KUBE-SVL:
+// straight from the dispatching chains, or through KUBE-EXT, and to that also through KUBE-FW. In clusters of
+// more than 1,000 endpoints kube-proxy leaves the chains of a service without endpoints where they are, with
+// their jumps, for half a minute and more (k8s v1.36.3 pkg/proxy/iptables/proxier.go:1262): nothing leads
+// into them. Who leads there is in KUBE-SERVICES, which has a rule for every service; the chains'
+// use counts save reading it. A count already follows a transaction that has not been
+// committed, so only "used" is taken from it.
+func (t iptablesNFT) entered(m *memo, p ledger.Path, svc string) (bool, error) {
 	hooked, err := t.hooked(m)
 	if err != nil || !hooked {
 		return false, err
 	}
-	if int(c.use) > len(rs)+fromExternal {
-		return true, nil
+	hash := serviceHash(p.Service)
+	entries := []string{svc}
+	for _, before := range []string{"KUBE-EXT-" + hash, "KUBE-FW-" + hash} {
+		last := entries[len(entries)-1]
+		rs, err := m.rules(t.ruleset, before)
+		if err != nil {
+			return false, err
+		}
+		used, err := t.used(m, last, jumpsTo(rs, last))
+		if used || err != nil {
+			return used, err
+		}
+		if jumpsTo(rs, last) == 0 {
+			return t.dispatched(m, entries)
+		}
+		entries = append(entries, before)
 	}
-	return t.dispatched(m, p, svc, external, fromExternal > 0)
+	used, err := t.used(m, entries[len(entries)-1], 0)
+	if used || err != nil {
+		return used, err
+	}
+	return t.dispatched(m, entries)
+}
+
+// used reports whether more leads to a chain than its own rules and so many known jumps account for.
+func (t iptablesNFT) used(m *memo, name string, known int) (bool, error) {
+	rs, err := m.rules(t.ruleset, name)
+	if err != nil {
+		return false, err
+	}
+	c, err := m.chain(t.ruleset, name)
+	if errors.Is(err, errAbsent) {
+		return false, errInterrupted // it had rules a moment ago
+	}
+	return int(c.use) > len(rs)+known, err
+}
+
+func jumpsTo(rs []rule, name string) (n int) {
+	for _, r := range rs {
+		if slices.Contains(r.jumps, name) {
+			n++
+		}
+	}
+	return n
 }
 
 // hooked reports whether a hook leads to KUBE-SERVICES at all.
@@ -89,23 +128,16 @@ func (t iptablesNFT) hooked(m *memo) (bool, error) {
 	return false, nil
 }
 
-// dispatched reads the dispatching chains themselves.
-func (t iptablesNFT) dispatched(m *memo, p ledger.Path, svc, external string, viaExternal bool) (bool, error) {
-	firewall := "KUBE-FW-" + serviceHash(p.Service)
-	entries := []string{svc}
-	if viaExternal {
-		entries = append(entries, external, firewall)
-	}
+// dispatched reads the dispatching chains themselves for a jump to one of the entries.
+func (t iptablesNFT) dispatched(m *memo, entries []string) (bool, error) {
 	for _, name := range []string{"KUBE-SERVICES", "KUBE-NODEPORTS"} {
 		rs, err := m.rules(t.ruleset, name)
 		if err != nil {
 			return false, err
 		}
-		for _, r := range rs {
-			for _, next := range r.jumps {
-				if slices.Contains(entries, next) {
-					return true, nil
-				}
+		for _, entry := range entries {
+			if jumpsTo(rs, entry) > 0 {
+				return true, nil
 			}
 		}
 	}

@@ -17,7 +17,8 @@ import (
 // Reachability is walked on values from the hooked base chains: jumps are followed, a verdict map is asked
 // for the frontends of the service, and the ends are DNAT addresses. That covers the layouts so far:
 // up to 1.35 a numgen verdict map to a chain per endpoint, in 1.36 a DNAT through a numgen map (:1768),
-// endpoint chains with session affinity (:1799), and a plain DNAT.
+// endpoint chains with session affinity (:1799), and a plain DNAT. The chains "firewall-", in which
+// loadBalancerSourceRanges are kept out, are at filter hooks and before DNAT: whoever is let in gets here.
 type nftables struct{ ruleset }
 
 // maxChains bounds one walk; a service's own part has a handful of chains and one per endpoint.
@@ -78,17 +79,18 @@ type walk struct {
 }
 
 func (w *walk) push(name string) {
-	// The same external frontend leads to the endpoints of both policies, by the client's address
-	// (:1570, "external-" to "service-" or "local-"). This path is about the cluster's; that one empties
-	// on its own.
-	if w.removal.Path.Policy == ledger.Cluster && strings.HasPrefix(name, "local-") {
-		return
-	}
-	if name != "" && !w.visited[name] {
+	other, known := otherPolicy[w.removal.Path.Policy]
+	if name != "" && !(known && strings.HasPrefix(name, other)) && !w.visited[name] {
 		w.visited[name] = true
 		w.todo = append(w.todo, name)
 	}
 }
+
+// otherPolicy is how the chains begin that a path of the policy does not take. The same external frontend
+// leads to the endpoints of both, by the client's address (k8s v1.36.3 pkg/proxy/nftables/proxier.go:1511-1559:
+// "external-" to "service-" or "local-"), and each of the two empties on its own. That a chain has such a
+// name proves nothing but where not to go: the walk starts at the hooks and ends at addresses.
+var otherPolicy = map[ledger.Policy]string{ledger.Cluster: "local-", ledger.Local: "service-"}
 
 func (w *walk) chain(name string) (found bool, err error) {
 	if len(w.visited) > maxChains {

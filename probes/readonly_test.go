@@ -33,6 +33,9 @@ func TestNetlinkOnlyReads(t *testing.T) {
 				if !ok || !senders[sel.Sel.Name] {
 					return true
 				}
+				if fn != nil && fn.Name.Name == "get" && sel.Sel.Name == "Syscall6" {
+					return true // TestLegacyOnlyReads
+				}
 				if fn == nil || fn.Name.Name != "query" {
 					t.Errorf("%s: sends outside netfilterSocket.query", fset.Position(n.Pos()))
 				}
@@ -56,6 +59,59 @@ func TestNetlinkOnlyReads(t *testing.T) {
 		err := s.query(msg, 0, false, nil, nil)
 		if refused := err != nil && strings.Contains(err.Error(), "refused"); refused == netfilterReads[msg] {
 			t.Errorf("request %d: %v", msg, err)
+		}
+	}
+}
+
+// TestLegacyOnlyReads: an option number that reads a table of iptables-legacy replaces it when it is set. So nothing
+// here sets any option but of the socket itself, the one raw system call is getsockopt, and it refuses what is no read.
+func TestLegacyOnlyReads(t *testing.T) {
+	fset := token.NewFileSet()
+	files, err := filepath.Glob("*.go")
+	must(t, err)
+	calls := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(fset, name, nil, 0)
+		must(t, err)
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			sel, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			named := func(arg int) string {
+				if s, ok := call.Args[arg].(*ast.SelectorExpr); ok {
+					return s.Sel.Name
+				}
+				return "something else"
+			}
+			switch {
+			case strings.HasPrefix(sel.Sel.Name, "Setsockopt") && named(1) != "SOL_SOCKET":
+				t.Errorf("%s: sets an option of level %s", fset.Position(n.Pos()), named(1))
+			case sel.Sel.Name == "Syscall6":
+				if calls++; named(0) != "SYS_GETSOCKOPT" {
+					t.Errorf("%s: system call %s", fset.Position(n.Pos()), named(0))
+				}
+			case sel.Sel.Name == "Flock" || sel.Sel.Name == "FcntlFlock":
+				t.Errorf("%s: takes a lock", fset.Position(n.Pos()))
+			}
+			return true
+		})
+	}
+	if calls != 1 {
+		t.Errorf("%d raw system calls, want the one in xtablesSocket.get", calls)
+	}
+	s := &xtablesSocket{fd: -1}
+	for option := range uintptr(256) {
+		_, err := s.get(option, make([]byte, tableInfoLen))
+		if refused := err != nil && strings.Contains(err.Error(), "refused"); refused == (option == 64 || option == 65) {
+			t.Errorf("option %d: %v", option, err)
 		}
 	}
 }

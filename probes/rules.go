@@ -87,6 +87,7 @@ func (d *ruleDecoder) immediate(r *rule, b []byte) error {
 					d.values = map[uint32][]byte{}
 				}
 				d.values[register(reg)] = value
+				delete(d.maps, register(reg))
 			}
 			return err
 		}
@@ -116,6 +117,7 @@ func (d *ruleDecoder) lookup(r *rule, b []byte) error {
 			d.maps = map[uint32]string{}
 		}
 		d.maps[register(dreg)] = set
+		delete(d.values, register(dreg))
 	}
 	return err
 }
@@ -180,19 +182,29 @@ func (d *ruleDecoder) target(r *rule, b []byte) error {
 	if name != "DNAT" || err != nil {
 		return err
 	}
+	if ap, ok := xtDNAT(d.family, rev, info); ok {
+		r.dnat = append(r.dnat, ap)
+	} else {
+		r.opaque = true
+	}
+	return nil
+}
+
+// xtDNAT is the address of the target DNAT; iptables-nft and iptables-legacy store it alike.
+func xtDNAT(family uint8, rev uint32, info []byte) (netip.AddrPort, bool) {
 	switch {
 	case rev == 0 && len(info) >= 20: // rangesize, flags, min_ip, max_ip, min, max
 		addr, _ := netip.AddrFromSlice(info[8:12])
-		r.dnat = append(r.dnat, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[16:])))
+		return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[16:])), true
 	case rev >= 1 && len(info) >= 40: // flags, min_addr[16], max_addr[16], min_proto, max_proto
 		size := 16
-		if d.family == unix.NFPROTO_IPV4 {
+		if family == unix.NFPROTO_IPV4 {
 			size = 4 // union nf_inet_addr: IPv4 uses the first word
 		}
 		addr, _ := netip.AddrFromSlice(info[4 : 4+size])
-		r.dnat = append(r.dnat, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[36:])))
+		return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(info[36:])), true
 	}
-	return nil
+	return netip.AddrPort{}, false
 }
 
 // decodeData reads NFTA_DATA_VALUE or the chain of NFTA_DATA_VERDICT.
@@ -287,6 +299,25 @@ func decodeChain(b []byte) (chain, error) {
 		return nil
 	})
 	return c, err
+}
+
+// set is what NFT_MSG_GETSET says of a set or map.
+type set struct {
+	keyLen    uint32
+	anonymous bool
+}
+
+func decodeSet(b []byte) (s set, err error) {
+	err = eachAttr(b, func(typ uint16, v []byte) error {
+		switch typ {
+		case unix.NFTA_SET_KEY_LEN:
+			s.keyLen = be32(v)
+		case unix.NFTA_SET_FLAGS:
+			s.anonymous = be32(v)&unix.NFT_SET_ANONYMOUS != 0
+		}
+		return nil
+	})
+	return s, err
 }
 
 func be32(v []byte) uint32 {

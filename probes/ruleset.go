@@ -70,23 +70,10 @@ func (t ruleset) natHooks() (names []string, err error) {
 	return names, nil
 }
 
-// set is what NFT_MSG_GETSET says of a set or map.
-type set struct {
-	keyLen    uint32
-	anonymous bool
-}
-
 func (t ruleset) set(name string) (s set, err error) {
 	err = t.sock.query(unix.NFT_MSG_GETSET, t.family, false, t.named(unix.NFTA_SET_NAME, name), func(_ uint16, b []byte) error {
-		return eachAttr(b, func(typ uint16, v []byte) error {
-			switch typ {
-			case unix.NFTA_SET_KEY_LEN:
-				s.keyLen = be32(v)
-			case unix.NFTA_SET_FLAGS:
-				s.anonymous = be32(v)&unix.NFT_SET_ANONYMOUS != 0
-			}
-			return nil
-		})
+		s, err = decodeSet(b)
+		return err
 	})
 	if err != nil {
 		return s, fmt.Errorf("read set %s of table %s: %w", name, t.table, err)

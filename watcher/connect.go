@@ -48,9 +48,9 @@ func (w *Watcher) connect() error {
 	discovery := client(discoveryv1.SchemeGroupVersion, "/apis")
 	w.resources = []*resource{
 		{name: "services", kind: services, client: core,
-			labels: "!" + labelProxyName, fields: "spec.clusterIP!=" + corev1.ClusterIPNone},
+			labels: ServiceLabels, fields: ServiceFields},
 		{name: "endpointslices", kind: endpointSlices, client: discovery,
-			labels: "!" + corev1.IsHeadlessService},
+			labels: SliceLabels},
 		{name: "pods", kind: pods, client: core,
 			fields: fields.OneTermEqualSelector("spec.nodeName", w.cfg.Node).String()},
 		{name: "nodes", kind: nodes, client: core,

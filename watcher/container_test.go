@@ -29,6 +29,12 @@ func TestSleepOf(t *testing.T) {
 		{"sh|-c|sleep $SECONDS", "unknown"},
 		{"sh|-c|sleep 5 10", "unknown"},
 		{"sh|-c|sleepy 5", "unknown"},
+		{"sh|-c|sleep 5\r\nexit", "unknown"}, // FuzzSleep found these
+		{"sh|-c|sleep\n5", "unknown"},
+		{"sh|-c|/usrsleep 5", "unknown"},
+		{"sh|-c|sleep 5 ;; x", "unknown"},
+		{"sh|-c|sleep 5 &&", "unknown"},
+		{"sleep|5; x", "unknown"},
 		{"python|-c|sleep 5", "unknown"},
 		{"/drain.sh", "unknown"},
 		{"", "unknown"},

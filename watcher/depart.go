@@ -169,7 +169,7 @@ func (s *state) dropPod(n name, last *pod, c cause) {
 func (s *state) departPod(own *ownPod, why ledger.Reason, late bool, c cause) {
 	d := ledger.Departure{
 		Pod:    ledger.Pod{UID: own.uid, Namespace: own.namespace, Name: own.name.name, Node: s.node},
-		Reason: why, T0: c.at, Source: ledger.FromPod, Grace: own.grace,
+		Reason: why, T0: c.at, Source: ledger.FromPod, Grace: own.grace, Addrs: own.addrs,
 	}
 	switch {
 	case why == ledger.NodeShutdown, why == ledger.KubeletEvict, why == ledger.Completed:

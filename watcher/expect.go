@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"net/netip"
+	"unique"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
@@ -9,11 +10,12 @@ import (
 // place is where connections enter: topology hints are relative to it.
 type place struct{ node, zone string }
 
-// expectation is what one service port spreads connections over in one family.
+// expectation is what one service port spreads connections over in one family, under one policy.
 type expectation struct {
 	service   *service
 	port      servicePort
 	family    ledger.Family
+	policy    ledger.Policy
 	endpoints map[netip.AddrPort]*endpoint
 }
 
@@ -21,17 +23,20 @@ type expectation struct {
 type portID struct {
 	name, protocol string
 	family         ledger.Family
+	policy         ledger.Policy
 }
 
-func (x expectation) id() portID { return portID{x.port.name, x.port.protocol, x.family} }
+func (x expectation) id() portID { return portID{x.port.name, x.port.protocol, x.family, x.policy} }
 
-func (x expectation) frontends() []ledger.Frontend { return x.service.frontends(x.port, x.family) }
+func (x expectation) frontends() []ledger.Frontend {
+	return x.service.frontends(x.policy, x.port, x.family)
+}
 
 func (x expectation) path(n name, addr netip.AddrPort) ledger.Path {
 	return ledger.Path{
 		Service: ledger.ServicePort{Namespace: n.namespace, Name: n.name,
 			Port: x.port.name, Protocol: x.port.protocol},
-		Policy:   ledger.Cluster,
+		Policy:   x.policy,
 		Endpoint: addr,
 	}
 }
@@ -39,8 +44,9 @@ func (x expectation) path(n name, addr netip.AddrPort) ledger.Path {
 // expect says which endpoints kube-proxy on the place uses for a Service with these slices, which
 // must be in a stable order. Ports that use none are left out.
 //
-// It covers the policy Cluster. The set for Local is chosen independently of it, from the same
-// candidates: it belongs beside usable.
+// A port may use both policies, and each has its own set: an endpoint that terminates leaves that of
+// the cluster as soon as another one is ready anywhere, and is kept for Local while it is the only one
+// on its node.
 func expect(svc *service, slices []*slice, at place) []expectation {
 	if svc == nil {
 		return nil
@@ -51,11 +57,18 @@ func expect(svc *service, slices []*slice, at place) []expectation {
 			continue
 		}
 		for _, port := range svc.ports {
-			if !svc.usesCluster(port, family) {
-				continue
+			set := candidates(slices, port, family)
+			var local map[netip.AddrPort]*endpoint
+			if svc.uses(ledger.Local, port, family) {
+				local = usableLocal(set, at)
 			}
-			if eps := usable(candidates(slices, port, family), at); len(eps) > 0 {
-				xs = append(xs, expectation{svc, port, family, eps})
+			if svc.uses(ledger.Cluster, port, family) {
+				if eps := usable(set, at); len(eps) > 0 {
+					xs = append(xs, expectation{svc, port, family, ledger.Cluster, eps})
+				}
+			}
+			if len(local) > 0 {
+				xs = append(xs, expectation{svc, port, family, ledger.Local, local})
 			}
 		}
 	}
@@ -66,7 +79,8 @@ func expect(svc *service, slices []*slice, at place) []expectation {
 // An endpoint that moves between slices may be in two for a while, and two pods may have one
 // address when it is used again before the old pod is gone: the one that is not terminating wins
 // (k8s v1.36.3 pkg/proxy/endpointslicecache.go, addEndpoints). Of several of those the last wins;
-// kube-proxy calls that undefined.
+// kube-proxy calls that undefined. Before 1.36 a local one wins and else any (v1.35.4, :238), so that of
+// two pods on one node kube-proxy may take the one that leaves: it is the newer rule that is expected here.
 func candidates(slices []*slice, port servicePort, family ledger.Family) map[netip.AddrPort]*endpoint {
 	var set map[netip.AddrPort]*endpoint
 	for _, sl := range slices {
@@ -118,6 +132,37 @@ func usable(set map[netip.AddrPort]*endpoint, at place) map[netip.AddrPort]*endp
 	return set
 }
 
+// usableLocal picks from the candidates what policy Local uses: the ready endpoints of this node,
+// whatever their hints; without any, those of this node that still serve while they terminate. What
+// other nodes have does not matter (k8s v1.36.3 pkg/proxy/topology.go:96-124).
+func usableLocal(set map[netip.AddrPort]*endpoint, at place) map[netip.AddrPort]*endpoint {
+	if at.node == "" {
+		return nil
+	}
+	var ready, leaving map[netip.AddrPort]*endpoint
+	here := unique.Make(at.node)
+	for addr, e := range set {
+		into := &ready
+		switch {
+		case e.node != here:
+			continue
+		case e.ready:
+		case e.serving && e.terminating:
+			into = &leaving
+		default:
+			continue
+		}
+		if *into == nil {
+			*into = map[netip.AddrPort]*endpoint{}
+		}
+		(*into)[addr] = e
+	}
+	if len(ready) > 0 {
+		return ready
+	}
+	return leaving
+}
+
 // topology is how hints restrict the endpoints of a service port.
 type topology struct {
 	place
@@ -127,7 +172,7 @@ type topology struct {
 // topologyOf is topologyModeFromHints: hints count only if every ready endpoint has some and one of
 // them is meant for this place; hints for nodes before hints for zones.
 //
-// kube-proxy before 1.35 ignores hints for nodes by default (feature PreferSameTrafficDistribution).
+// kube-proxy before 1.34 ignores hints for nodes by default (feature PreferSameTrafficDistribution).
 // Only a control plane that has the feature writes them, so they are believed here.
 func topologyOf(at place, ready func(func(*endpoint) bool)) topology {
 	some, allNodes, thisNode, allZones, thisZone := false, true, false, true, false

@@ -181,6 +181,9 @@ func (s *source) object(at time.Time) *object {
 		if s.n(4) == 0 {
 			svc.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyLocal)
 		}
+		if s.n(3) == 0 {
+			svc.Spec.Type, svc.Spec.ExternalTrafficPolicy = corev1.ServiceTypeNodePort, corev1.ServiceExternalTrafficPolicyLocal
+		}
 		svc.Spec.ExternalIPs = []string{s.pick("", "192.0.2.1", "2001:db8::1", "?")}
 		for range s.n(4) {
 			svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: s.pick("", "x"), Port: int32(s.n(3) - 1),
@@ -227,6 +230,8 @@ func (s *source) object(at time.Time) *object {
 		if s.n(3) == 0 {
 			e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: s.pick("z0", "z1", "")}}}
 			e.NodeName = new("n0")
+		} else if s.n(3) == 0 {
+			e.NodeName = new(s.pick("n0", "n1"))
 		}
 		es.Endpoints = append(es.Endpoints, e)
 	}

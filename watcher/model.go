@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unique"
@@ -27,8 +28,9 @@ type service struct {
 	external []netip.Addr
 	// headless: it has no cluster IP, and kube-proxy no part in it.
 	headless bool
-	// internalLocal is internalTrafficPolicy: Local.
-	internalLocal bool
+	// internalLocal is internalTrafficPolicy: Local; externalLocal is externalTrafficPolicy: Local of a
+	// Service that is open to the outside.
+	internalLocal, externalLocal bool
 }
 
 func (s *service) clusterIP(f ledger.Family) netip.Addr {
@@ -43,25 +45,36 @@ type servicePort struct {
 	port, nodePort uint16
 }
 
-// usesCluster reports whether any connection through the port is spread over the endpoints of the
-// whole cluster. An externally accessible port is, even with externalTrafficPolicy Local: pods that
-// use the external address are short-circuited (k8s v1.36.3 pkg/proxy/serviceport.go,
-// UsesClusterEndpoints).
-func (s *service) usesCluster(p servicePort, f ledger.Family) bool {
-	if !s.internalLocal || p.nodePort != 0 {
-		return true
+// uses reports whether any connection through the port is spread over the endpoints of the policy:
+// UsesClusterEndpoints and UsesLocalEndpoints (k8s v1.36.3 pkg/proxy/serviceport.go:169-179).
+func (s *service) uses(policy ledger.Policy, p servicePort, f ledger.Family) bool {
+	if policy == ledger.Local {
+		return s.internalLocal || s.externalLocal && s.accessible(p, f)
 	}
-	for _, a := range s.external {
-		if ledger.FamilyOf(a) == f {
-			return true
-		}
-	}
-	return false
+	return !s.internalLocal || s.accessible(p, f)
 }
 
-// frontends are the addresses through which connections enter the port in a family.
-func (s *service) frontends(p servicePort, f ledger.Family) []ledger.Frontend {
-	fs := []ledger.Frontend{{Addr: s.clusterIP(f), Port: p.port}}
+// accessible is ExternallyAccessible: the port has another way in than the cluster IP. A node port
+// counts in both families, an address in its own.
+func (s *service) accessible(p servicePort, f ledger.Family) bool {
+	return p.nodePort != 0 || slices.ContainsFunc(s.external, func(a netip.Addr) bool { return ledger.FamilyOf(a) == f })
+}
+
+// frontends are the addresses through which connections can get to the endpoints of the policy.
+//
+// The cluster IP leads to one of the two sets. External addresses lead to the cluster's whatever
+// externalTrafficPolicy says: with Local, kube-proxy sends what comes from pods of this node, and from
+// the node itself, to the endpoints of the whole cluster (k8s v1.36.3 pkg/proxy/iptables/proxier.go:1131-1160,
+// nftables/proxier.go:1511-1548; for the node itself without any condition on its configuration). A new
+// connection can take that path, so it has to land like any other.
+func (s *service) frontends(policy ledger.Policy, p servicePort, f ledger.Family) []ledger.Frontend {
+	var fs []ledger.Frontend
+	if s.internalLocal == (policy == ledger.Local) {
+		fs = append(fs, ledger.Frontend{Addr: s.clusterIP(f), Port: p.port})
+	}
+	if policy == ledger.Local && !s.externalLocal {
+		return fs
+	}
 	for _, a := range s.external {
 		if ledger.FamilyOf(a) == f {
 			fs = append(fs, ledger.Frontend{Addr: a, Port: p.port})
@@ -145,6 +158,7 @@ type pod struct {
 	// containers as they are configured, and those that have ended.
 	containers []ledger.Container
 	exits      []ledger.Exit
+	addrs      []netip.Addr
 	// reason is why it departs, "" if it does not.
 	reason ledger.Reason
 	own    *OwnPod

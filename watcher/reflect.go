@@ -40,7 +40,7 @@ func (w *Watcher) reflect(ctx context.Context, r *resource) {
 	reflector := cache.NewReflectorWithOptions(
 		&cache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				l, err := r.request(&o).Do(ctx).Get()
+				l, err := r.list(ctx, r.request(&o))
 				w.answered(ctx, r, o, err)
 				return l, err
 			},

@@ -107,6 +107,15 @@ func runScript(t *testing.T, ar *txtar.Archive) string {
 func parseObjects(t testing.TB, data []byte, at time.Time) []*object {
 	t.Helper()
 	var os []*object
+	for _, obj := range parseYAML(t, data) {
+		os = append(os, trim(obj, at).(*object))
+	}
+	return os
+}
+
+func parseYAML(t testing.TB, data []byte) []runtime.Object {
+	t.Helper()
+	var os []runtime.Object
 	for _, doc := range bytes.Split(data, []byte("---\n")) {
 		var meta metav1.TypeMeta
 		if err := yaml.Unmarshal(doc, &meta); err != nil {
@@ -130,7 +139,7 @@ func parseObjects(t testing.TB, data []byte, at time.Time) []*object {
 		if err := yaml.UnmarshalStrict(doc, obj); err != nil {
 			t.Fatalf("%v in\n%s", err, doc)
 		}
-		os = append(os, trim(obj, at).(*object))
+		os = append(os, obj)
 	}
 	return os
 }
@@ -220,7 +229,11 @@ func describe(c ledger.Change) string {
 }
 
 func describeKey(k ledger.Key) string {
-	return fmt.Sprintf("%s %s/%s %s", k.UID, k.Path.Service, k.Path.Service.Protocol, k.Path.Endpoint)
+	policy := ""
+	if k.Path.Policy == ledger.Local {
+		policy = " local"
+	}
+	return fmt.Sprintf("%s %s/%s%s %s", k.UID, k.Path.Service, k.Path.Service.Protocol, policy, k.Path.Endpoint)
 }
 
 func offset(t time.Time) string { return fmt.Sprintf("%+gs", t.Sub(epoch).Seconds()) }

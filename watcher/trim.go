@@ -22,6 +22,7 @@ func trimService(svc *corev1.Service) (_ *service, malformed int) {
 	s := &service{
 		headless:      spec.ClusterIP == corev1.ClusterIPNone, // comes only where it is asked for
 		internalLocal: spec.InternalTrafficPolicy != nil && *spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
+		externalLocal: openToOutside(spec) && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	for _, text := range clusterIPs(spec) {
 		if s.headless {
@@ -70,6 +71,18 @@ func trimService(svc *corev1.Service) (_ *service, malformed int) {
 		s.ports = append(s.ports, sp)
 	}
 	return s, malformed
+}
+
+// openToOutside is ExternallyAccessible of k8s v1.36.3 pkg/api/v1/service/util.go:71, which is about the
+// Service: whether a port is, in a family, is another question (accessible).
+func openToOutside(spec *corev1.ServiceSpec) bool {
+	switch spec.Type {
+	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
+		return true
+	case corev1.ServiceTypeClusterIP:
+		return len(spec.ExternalIPs) > 0
+	}
+	return false
 }
 
 // clusterIPs are those of the Service's families; objects from before dual stack have only the one.
@@ -165,6 +178,11 @@ func trimHints(h *discoveryv1.EndpointHints) (zones, nodes hints) {
 func trimPod(p *corev1.Pod) *pod {
 	t := &pod{uid: string(p.UID), workload: workload(p), revision: revision(p), grace: -1, containers: trimContainers(&p.Spec), own: trimOwn(p)}
 	t.exits = trimExits(&p.Status, t.containers)
+	for _, ip := range p.Status.PodIPs {
+		if a, ok := parseAddr(ip.IP); ok {
+			t.addrs = append(t.addrs, a)
+		}
+	}
 	if g := p.DeletionGracePeriodSeconds; g != nil {
 		t.grace = *g
 	}

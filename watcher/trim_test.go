@@ -63,6 +63,27 @@ func TestWorkload(t *testing.T) {
 	}
 }
 
+// TestAddressesOfALeavingPod: its own node's agent tells them, both families, for the witness.
+func TestAddressesOfALeavingPod(t *testing.T) {
+	const text = "kind: Pod\nmetadata: {namespace: n, name: p, uid: u}\nspec: {containers: [{name: c}]}\n" +
+		"status: {podIP: 10.0.0.7, podIPs: [{ip: 10.0.0.7}, {ip: 'fd00::7'}, {ip: x}]}\n"
+	s := newState("node")
+	s.arm(epoch)
+	o := parseObjects(t, []byte(text), epoch)[0]
+	var got []netip.Addr
+	for _, c := range s.collect(func() {
+		s.putPod(o.name, o.pod, cause{at: epoch})
+		s.dropPod(o.name, o.pod, cause{at: epoch})
+	}) {
+		if c.Departed != nil {
+			got = c.Departed.Addrs
+		}
+	}
+	if want := []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("fd00::7")}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestMemoryIsBounded: pods come and go for ever, and nothing of them is kept for ever.
 func TestMemoryIsBounded(t *testing.T) {
 	s := newState("n1")

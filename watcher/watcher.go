@@ -8,8 +8,8 @@
 //
 //	bytes -> stamp, decode, trim -> state (pure) -> Notify
 //
-// The expected set is kube-proxy's (k8s v1.36.3 pkg/proxy/topology.go, CategorizeEndpoints) for the
-// traffic policy Cluster.
+// The expected set is kube-proxy's (k8s v1.36.3 pkg/proxy/topology.go, CategorizeEndpoints), for the
+// traffic policies Cluster and Local.
 package watcher
 
 import (

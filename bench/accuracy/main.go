@@ -37,7 +37,7 @@ type options struct {
 func main() {
 	var o options
 	services := flag.String("services", "10,1000", "numbers of Services to measure at")
-	modes := flag.String("modes", "nftables,iptables-nft", "kube-proxy's modes")
+	modes := flag.String("modes", "nftables,iptables-nft,iptables-legacy", "kube-proxy's modes")
 	agentArgs := flag.String("agent-args", "", "flags for the agent, space separated")
 	flag.IntVar(&o.removals, "removals", 1000, "removals by flipping hand-made slices, for each mode and number of Services")
 	flag.IntVar(&o.pods, "pods", 24, "removals of real pods, for each mode, at the first number of Services")

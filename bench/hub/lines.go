@@ -28,11 +28,10 @@ type textKey struct{ clock, second int }
 
 // text is what the agents with one clock write about a second, all but boot and sequence number.
 type text struct {
-	departures [][]byte // lines' ends, one for each pod, as agents write that are not the pod's own
-	own        [][]byte
-	farewells  [][]byte
-	opened     []byte // a line's end
-	settled    []byte // field departures of the line that settles
+	own       [][]byte // lines' ends, one for each pod, of the agent on its node
+	farewells [][]byte
+	opened    []byte // a line's end
+	settled   []byte // field departures of the line that settles
 }
 
 func (s *script) until() int {
@@ -65,8 +64,7 @@ func (s *script) due(agent, block int) time.Time {
 // count is the number of lines in a block.
 func (s *script) count(agent, block, last int) (n int) {
 	second := block / 2
-	settles := second - s.delay()
-	if settles >= 0 && settles < last {
+	if second < last {
 		n++
 	}
 	if block%2 == 1 {
@@ -74,7 +72,7 @@ func (s *script) count(agent, block, last int) (n int) {
 	}
 	if second < last {
 		for i := range s.Rate {
-			if s.Announce == "all" || s.owner(second, i) == agent {
+			if s.owner(second, i) == agent {
 				n++
 			}
 		}
@@ -92,8 +90,6 @@ func (s *script) count(agent, block, last int) (n int) {
 // write appends a block's lines, the first with sequence number seq.
 func (s *script) write(b []byte, agent, block, last int, seq uint64) []byte {
 	second, clock := block/2, agent%clocks
-	settles := second - s.delay()
-	open := settles >= 0 && settles < last
 	begin := func() {
 		b = append(b, `{"boot":"`...)
 		b = append(b, boot(agent)...)
@@ -103,7 +99,7 @@ func (s *script) write(b []byte, agent, block, last int, seq uint64) []byte {
 		seq++
 	}
 	if block%2 == 1 {
-		if !open {
+		if second >= last {
 			return b
 		}
 		begin()
@@ -116,24 +112,18 @@ func (s *script) write(b []byte, agent, block, last int, seq uint64) []byte {
 		b = hi.AppendFormat(b, time.RFC3339Nano)
 		b = append(b, `","generation":`...)
 		b = strconv.AppendInt(b, int64(second), 10)
-		return append(b, s.text(clock, settles).settled...)
+		return append(b, s.text(clock, second).settled...)
 	}
 	if second < last {
 		t := s.text(clock, second)
 		for i := range s.Rate {
-			switch {
-			case s.owner(second, i) == agent:
+			if s.owner(second, i) == agent {
 				begin()
 				b = append(b, t.own[i]...)
-			case s.Announce == "all":
-				begin()
-				b = append(b, t.departures[i]...)
 			}
 		}
-	}
-	if open {
 		begin()
-		b = append(b, s.text(clock, settles).opened...)
+		b = append(b, t.opened...)
 	}
 	if gone := second - s.Gone; gone >= 0 && gone < last {
 		for i := range s.Rate {
@@ -160,26 +150,22 @@ func (s *script) text(clock, second int) *text {
 	}
 	by := s.tick(second).Add(offset(clock))
 	t := &text{}
-	opened := ledger.Event{Type: ledger.EventRemovals, At: by.Add(time.Duration(s.delay()) * time.Second), Place: "kube-proxy", Backend: "nftables",
-		Family: ledger.IPv4, ResourceVersion: version(second)}
+	opened := ledger.Event{Type: ledger.EventRemovals, At: by, Place: "kube-proxy", Backend: "nftables", Family: ledger.IPv4}
 	settled := ledger.Event{}
 	grace, sleep := int64(30), int64(5)
 	for i := range s.Rate {
 		app := second / 10 % 50
 		pod := ledger.Pod{UID: s.uid(second, i), Namespace: fmt.Sprintf("team-%d", app%20),
 			Name: fmt.Sprintf("app-%d-5d8f7c9b64-%05x", app, second*s.Rate+i), Node: nodeName(s.owner(second, i))}
-		slice := ledger.Event{Type: ledger.EventDeparture, At: by, Pod: &pod, Reason: ledger.Delete, T0: by.Add(-time.Duration(i) * time.Millisecond),
-			T0Source: ledger.FromSlice, Workload: "", ResourceVersion: version(second)}
-		t.departures = append(t.departures, tail(slice))
-		own := slice
-		own.T0, own.T0Source, own.Grace = own.T0.Add(-10*time.Millisecond), ledger.FromPod, &grace
-		own.Workload, own.Revision = fmt.Sprintf("deployment/app-%d", app), "5d8f7c9b64"
+		slice := ledger.Leaving{Pod: pod, Reason: ledger.Delete, T0: by.Add(-time.Duration(i) * time.Millisecond), T0Source: ledger.FromSlice}
+		own := ledger.Event{Type: ledger.EventDeparture, At: by, Pod: &pod, Reason: ledger.Delete, T0: slice.T0.Add(-10 * time.Millisecond),
+			T0Source: ledger.FromPod, Grace: &grace, ResourceVersion: version(second), Workload: fmt.Sprintf("deployment/app-%d", app), Revision: "5d8f7c9b64"}
 		own.Containers = []ledger.Container{{Name: "app", Ports: []uint16{8080}, PreStop: ledger.PreStop{Kind: ledger.PreStopSleep, Seconds: &sleep}}}
 		t.own = append(t.own, tail(own))
 		end := by.Add(time.Duration(s.Gone) * time.Second)
 		t.farewells = append(t.farewells, tail(ledger.Event{Type: ledger.EventFarewell, At: end, Pod: &pod, Gone: true,
 			Exits: []ledger.Exit{{Name: "app", Finished: end.Truncate(time.Second), Told: end}}}))
-		opened.Departures = append(opened.Departures, ledger.Settled{UID: pod.UID, Ports: []uint16{8080}, Open: ledger.Open{Pending: removals}})
+		opened.Departures = append(opened.Departures, ledger.Settled{UID: pod.UID, Leaving: &slice, ResourceVersion: version(second), Ports: []uint16{8080}, Open: ledger.Open{Pending: removals}})
 		seen := opened.At.Add(-5 * time.Millisecond)
 		settled.Departures = append(settled.Departures, ledger.Settled{UID: pod.UID, Outcomes: map[ledger.Outcome]int{ledger.Landed: removals},
 			SeenFirst: seen, SeenLast: seen})

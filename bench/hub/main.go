@@ -41,7 +41,6 @@ func main() {
 	var o options
 	flag.IntVar(&o.Agents, "agents", 5000, "simulated agents, each at a loopback address of its own")
 	flag.IntVar(&o.Rate, "rate", 10, "departures a second; every agent has each of them")
-	flag.StringVar(&o.Announce, "announce", "own", "who writes a departure's line: own, the agent of the pod's node; or all, every agent, as agents do")
 	flag.IntVar(&o.Gone, "gone", 8, "seconds after which a departing pod is gone")
 	flag.DurationVar(&o.warm, "warm", 15*time.Second, "time before measuring")
 	flag.DurationVar(&o.window, "for", time.Minute, "length of the measured window")
@@ -51,8 +50,8 @@ func main() {
 	flag.StringVar(&o.profile, "profile", "", "directory for profiles of the hub's processor time in the window, while it catches up, and of its memory")
 	flag.StringVar(&o.out, "out", "bench/results", "where the JSON goes; \"\" for nowhere")
 	flag.Parse()
-	if o.Agents < 1 || o.Agents > 200_000 || o.Rate < 1 || o.Gone < 1 || o.Announce != "own" && o.Announce != "all" {
-		fmt.Fprintln(os.Stderr, "hub: -agents 1 to 200000, -rate and -gone above 0, -announce own or all")
+	if o.Agents < 1 || o.Agents > 200_000 || o.Rate < 1 || o.Gone < 1 {
+		fmt.Fprintln(os.Stderr, "hub: -agents 1 to 200000, -rate and -gone above 0")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

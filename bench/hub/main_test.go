@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestEveryDepartureIsCompleteOnceAndRight(t *testing.T) {
-	r, err := measure(t.Context(), options{shape: shape{Agents: 20, Rate: 10, Announce: "all", Gone: 2}, window: 3 * time.Second,
+	r, err := measure(t.Context(), options{shape: shape{Agents: 20, Rate: 10, Gone: 2}, window: 3 * time.Second,
 		pause: time.Second, preload: 200, pages: 2})
 	if err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ func quantiles(v []float64) times {
 func (t times) String() string { return fmt.Sprintf("%.1f / %.1f / %.1f", t.P50, t.P99, t.Max) }
 
 func (r *results) print(w io.Writer) {
-	fmt.Fprintf(w, "%d agents, %d departures/s, announced by %s, %d departures stored before\n", r.Cluster.Agents, r.Cluster.Rate, r.Cluster.Announce, r.Preloaded)
+	fmt.Fprintf(w, "%d agents, %d departures/s, %d departures stored before\n", r.Cluster.Agents, r.Cluster.Rate, r.Preloaded)
 	for _, l := range []struct {
 		name string
 		v    any

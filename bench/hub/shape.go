@@ -13,8 +13,6 @@ type shape struct {
 	Agents int `json:"agents"`
 	// Rate is how many pods leave a second; every agent has each of them.
 	Rate int `json:"departures_per_second"`
-	// Announce is who writes a departure line: "own", the agent on the pod's node, or "all", every agent, as agents do.
-	Announce string `json:"announced_by"`
 	// Gone is how many seconds after it began to leave a pod is gone.
 	Gone int `json:"gone_after_seconds"`
 	Port int `json:"port"`
@@ -22,15 +20,6 @@ type shape struct {
 
 // removals is what one pod's departure takes away at each place.
 const removals = 2
-
-// delay is how many seconds after the announcement the agents settle. A hub takes no removal of a pod that nobody
-// announced: if only one agent does, the others must come later.
-func (s shape) delay() int {
-	if s.Announce == "own" {
-		return 1
-	}
-	return 0
-}
 
 func (s shape) uid(second, i int) string {
 	return fmt.Sprintf("%08x-0000-4000-b000-%012x", second, i)

@@ -9,15 +9,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/transport"
 
 	"github.com/lastcall-k8s/lastcall/hub"
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -37,7 +40,6 @@ type subject struct {
 	cancel context.CancelFunc
 	group  *errgroup.Group
 	server *http.Server
-	client *http.Transport
 }
 
 func run(ctx context.Context, g *generator, path, tokenFile string) (*subject, error) {
@@ -46,10 +48,7 @@ func run(ctx context.Context, g *generator, path, tokenFile string) (*subject, e
 	if !pool.AppendCertsFromPEM(g.CA) {
 		return nil, errors.New("the generator sent no certificate")
 	}
-	s.client = &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, ServerName: serverName, NextProtos: []string{"http/1.1"}, RootCAs: pool},
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
-		IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 1, WriteBufferSize: 1 << 10, MaxResponseHeaderBytes: 32 << 10}
-	withToken, err := transport.NewBearerAuthWithRefreshRoundTripper("", tokenFile, s.client)
+	client, err := hub.NewClient(&tls.Config{MinVersion: tls.VersionTLS13, ServerName: serverName, NextProtos: []string{"http/1.1"}, RootCAs: pool}, tokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +60,7 @@ func run(ctx context.Context, g *generator, path, tokenFile string) (*subject, e
 	if s.store, err = store.Open(ctx, path, keep); err != nil {
 		return nil, err
 	}
-	s.hub = hub.New(ctx, hub.Config{Version: "bench", Now: time.Now, Store: s.store, Agents: &http.Client{Transport: withToken}, AgentPort: g.Port,
+	s.hub = hub.New(ctx, hub.Config{Version: "bench", Now: time.Now, Store: s.store, Agents: client, AgentPort: g.Port,
 		Gap: time.Minute, Metrics: s.reg, Log: log})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,7 +86,6 @@ func (s *subject) stop(ctx context.Context) error {
 	s.cancel()
 	s.server.Close()
 	err := s.group.Wait()
-	s.client.CloseIdleConnections()
 	return errors.Join(err, s.store.Close(ctx))
 }
 
@@ -143,7 +141,7 @@ func (s *subject) follows(ctx context.Context, agents int, most time.Duration) (
 			return 0, fmt.Errorf("after %v the hub follows %d of %d agents, lag %.1f s", most, h.following, agents, h.lag)
 		}
 		if n%25 == 0 {
-			note("after %.0f s: agents %v, lag %.1f s, %.0f lines", time.Since(begun).Seconds(), h.states, h.lag, h.lines)
+			note("after %.0f s: agents %v, lag %.1f s, %.0f lines; %s", time.Since(begun).Seconds(), h.states, h.lag, h.lines, s.whys(ctx))
 		}
 		select {
 		case <-ctx.Done():
@@ -152,6 +150,29 @@ func (s *subject) follows(ctx context.Context, agents int, most time.Duration) (
 		}
 	}
 }
+
+// whys are the reasons for which agents are not followed, the most common first.
+func (s *subject) whys(ctx context.Context) string {
+	status, err := s.hub.Status(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	counts := map[string]int{}
+	for _, a := range status.Agents {
+		if a.Why != "" {
+			// Without what differs from agent to agent.
+			counts[addressPattern.ReplaceAllString(a.Why, "…")]++
+		}
+	}
+	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return counts[b] - counts[a] })
+	var text []string
+	for _, why := range reasons[:min(3, len(reasons))] {
+		text = append(text, fmt.Sprintf("%d: %s", counts[why], why))
+	}
+	return strings.Join(text, "; ")
+}
+
+var addressPattern = regexp.MustCompile(`[0-9.]+:[0-9]+`)
 
 // wrong says what is wrong with a departure's row, "" if nothing is.
 func (s *subject) wrong(ctx context.Context, uid string, agents int) (string, error) {

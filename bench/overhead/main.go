@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command overhead measures what the agent costs beside kube-proxy: kube-proxy's syncs with and without it in
-// paired runs, and the CPU and memory of both.
+// Command overhead measures what the agent costs: kube-proxy's syncs with and without it in paired runs, the CPU and
+// memory of both, memory by size of cluster, the API server's share of the watches, and what grows over hours.
 package main
 
 import (
@@ -9,7 +9,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,76 +18,126 @@ import (
 	"syscall"
 	"time"
 
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/lastcall-k8s/lastcall/internal/benchresult"
-	"github.com/lastcall-k8s/lastcall/internal/handmade"
 	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
-	"github.com/lastcall-k8s/lastcall/internal/scrape"
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
 type options struct {
-	services  []int
-	pairs     int
-	run       time.Duration
-	pause     time.Duration
-	version   string
-	variants  []string
-	out       string
-	render    bool
-	modesFlag string
+	measure  string
+	services []int
+	sizes    []int
+	watchers []int
+	modes    []testbed.NodeSpec
+	pairs    int
+	run      time.Duration
+	rate     float64
+	changing int
+	version  string
+	variants []string
+	out      string
+}
+
+// parts are what can be measured, each with a result file and a section of RESULTS.md of its own.
+var parts = []struct {
+	name    string
+	measure func(context.Context, *suite) (result, error)
+	render  func(dir string) error
+}{
+	{"pairs", measurePairs, renderPairs},
+	{"memory", measureMemory, renderMemory},
+	{"apiserver", measureAPIServer, renderAPIServer},
+	{"soak", measureSoak, renderSoak},
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == watchCommand {
+		if err := watchMain(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "overhead: watchers:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
-	services := flag.String("services", "1000", "numbers of Services, of 10 endpoints each")
-	variants := flag.String("variants", ",--subscribe", "flags of the agent to compare with no agent, separated by commas")
-	flag.StringVar(&o.modesFlag, "modes", "nftables,iptables-nft", "kube-proxy's modes")
+	services := flag.String("services", "1000,10000", "numbers of Services, of 10 endpoints each: pairs; the largest: apiserver, soak")
+	sizes := flag.String("sizes", "1000,2000,5000,10000,20000,50000,100000", "numbers of endpoints: memory")
+	watchers := flag.String("watchers", "100,1000,3000", "numbers of nodes that watch: apiserver")
+	variants := flag.String("variants", "", "flags of the agent to compare with no agent, separated by commas, such as \",--subscribe\": pairs")
+	modes := flag.String("modes", "nftables,iptables-nft,iptables-legacy", "kube-proxy's modes; memory and apiserver take the first")
+	flag.StringVar(&o.measure, "measure", "pairs", "what to measure, separated by commas: pairs, memory, apiserver, soak")
 	flag.IntVar(&o.pairs, "pairs", 10, "paired runs for each mode, number of Services and variant")
-	flag.DurationVar(&o.run, "run", 10*time.Second, "length of one run")
-	flag.DurationVar(&o.pause, "pause", 400*time.Millisecond, "time between two changes of a slice")
+	flag.DurationVar(&o.run, "run", 15*time.Second, "length of one run of a pair, of one measurement of apiserver, of the whole soak")
+	flag.Float64Var(&o.rate, "departures", 10, "departures a second")
+	flag.IntVar(&o.changing, "changing", 50, "Services over which they are spread")
 	flag.StringVar(&o.version, "kubernetes-version", testbed.DefaultVersion, "of the testbed")
 	flag.StringVar(&o.out, "out", "bench/results", "where the JSON goes; \"\" for nowhere")
-	flag.BoolVar(&o.render, "render", false, "only render bench/RESULTS.md from the JSON files")
+	onlyRender := flag.Bool("render", false, "only render bench/RESULTS.md from the JSON files")
 	flag.Parse()
 	o.variants = strings.Split(*variants, ",")
-	for _, s := range strings.Split(*services, ",") {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			fmt.Fprintf(os.Stderr, "overhead: -services: %q is no number of Services\n", s)
-			os.Exit(2)
+	var errs []error
+	for _, l := range []struct {
+		flag, text string
+		to         *[]int
+	}{{"services", *services, &o.services}, {"sizes", *sizes, &o.sizes}, {"watchers", *watchers, &o.watchers}} {
+		for _, s := range strings.Split(l.text, ",") {
+			n, err := strconv.Atoi(s)
+			if err != nil || n < 1 {
+				errs = append(errs, fmt.Errorf("-%s: %q is no number above 0", l.flag, s))
+			}
+			*l.to = append(*l.to, n)
 		}
-		o.services = append(o.services, n)
+	}
+	var err error
+	o.modes, err = testbed.ParseNodes(*modes)
+	errs = append(errs, err)
+	if len(o.sizes) < 3 || slices.Min(o.sizes) <= 10*o.changing {
+		errs = append(errs, fmt.Errorf("-sizes: a slope with an error takes three at least, of more than the %d endpoints of -changing", 10*o.changing))
+	}
+	if o.pairs < 2 || o.rate <= 0 || o.changing < 1 || o.changing > 250 {
+		errs = append(errs, errors.New("-pairs: at least 2; -departures: above 0; -changing: 1 to 250"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintln(os.Stderr, "overhead:", err)
+		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	if *onlyRender {
+		err = render(o.out)
+	} else {
+		err = run(ctx, o)
+	}
+	if err != nil {
 		stop()
 		fmt.Fprintln(os.Stderr, "overhead:", err)
 		os.Exit(1)
 	}
 }
 
+func render(dir string) error {
+	var errs []error
+	for _, p := range parts {
+		errs = append(errs, p.render(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// result is what a part measured.
+type result interface {
+	// print shows it to who waits for it.
+	print() error
+}
+
+// suite is what all parts share.
+type suite struct {
+	options
+	cluster *testbed.Cluster
+	binary  string // the agent
+	dir     string // for logs
+	about   benchresult.Run
+}
+
 func run(ctx context.Context, o options) (err error) {
-	if o.render {
-		return render(o.out)
-	}
-	nodes, err := testbed.ParseNodes(o.modesFlag)
-	if err != nil {
-		return err
-	}
-	c, err := testbed.Up(ctx, testbed.Spec{Name: "lastcall-overhead", Version: o.version, Nodes: nodes,
-		KubeProxy: []string{"nftables.minSyncPeriod=50ms", "iptables.minSyncPeriod=50ms"}}, os.Stderr)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		err = errors.Join(err, c.Down(end))
-	}()
 	dir, err := os.MkdirTemp("", "lastcall-overhead-")
 	if err != nil {
 		return err
@@ -98,222 +147,69 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &results{Run: benchresult.Describe("go run ./bench/overhead " + strings.Join(os.Args[1:], " "))}
-	if len(os.Args) == 1 {
-		r.Command = "make overhead"
+	for _, name := range strings.Split(o.measure, ",") {
+		found := false
+		for _, p := range parts {
+			if p.name == name {
+				found = true
+				s := &suite{options: o, binary: binary, dir: dir}
+				if err := s.part(ctx, p.name, p.measure, p.render); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+		}
+		if !found {
+			return fmt.Errorf("-measure %q: must be pairs, memory, apiserver or soak", name)
+		}
 	}
-	r.Versions["kubernetes"] = o.version
-	r.Pause = o.pause.String()
-	for _, n := range o.services {
-		if err := c.Load(ctx, testbed.LoadSpec{Services: n, Endpoints: 10}, os.Stderr); err != nil {
+	return nil
+}
+
+// part measures on a cluster of its own: what one leaves behind is no part of the next.
+func (s *suite) part(ctx context.Context, name string, measure func(context.Context, *suite) (result, error), render func(string) error) (err error) {
+	s.about = benchresult.Describe(strings.TrimSpace("go run ./bench/overhead " + strings.Join(os.Args[1:], " ")))
+	s.about.Versions["kubernetes"] = s.version
+	nodes := s.modes
+	if name == "memory" || name == "apiserver" {
+		nodes = nodes[:1]
+	}
+	s.cluster, err = testbed.Up(ctx, testbed.Spec{Name: "lastcall-overhead", Version: s.version, Nodes: nodes,
+		KubeProxy: []string{"nftables.minSyncPeriod=50ms", "iptables.minSyncPeriod=50ms"}}, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err = errors.Join(err, s.cluster.Down(end))
+	}()
+	r, err := measure(ctx, s)
+	if err != nil {
+		return err
+	}
+	if s.out != "" {
+		file := name
+		if name == "pairs" {
+			file = "overhead"
+		}
+		if err := errors.Join(benchresult.Write(s.out, file, s.about.Date, r), render(s.out)); err != nil {
 			return err
 		}
-		for _, node := range c.Nodes {
-			// The others would take the processor away in turn.
-			for _, other := range c.Nodes {
-				if other.Name != node.Name {
-					if err := c.StopKubeProxy(ctx, other.Name); err != nil {
-						return err
-					}
-				}
-			}
-			for _, v := range o.variants {
-				b := &bench{options: o, cluster: c, node: node, binary: binary, log: filepath.Join(dir, "agent.log")}
-				f, err := b.compare(ctx, n, strings.Fields(v))
-				if err != nil {
-					return fmt.Errorf("%s, %d Services: %w", node.Mode, n, err)
-				}
-				r.Figures = append(r.Figures, f)
-			}
-			for _, other := range c.Nodes {
-				if other.Name != node.Name {
-					if err := c.StartKubeProxy(ctx, other.Name); err != nil {
-						return err
-					}
-				}
-			}
-		}
 	}
-	if o.out != "" {
-		if err := errors.Join(benchresult.Write(o.out, "overhead", r.Date, r), render(o.out)); err != nil {
-			return err
-		}
-	}
-	return r.print(os.Stdout)
+	return r.print()
 }
 
-// bench compares on one node.
-type bench struct {
-	options
-	cluster *testbed.Cluster
-	node    testbed.Node
-	binary  string
-	log     string
-	slice   *discoveryv1.EndpointSlice
-	flips   int
-}
-
-// sample is one run.
-type sample struct {
-	sync           float64 // mean duration of kube-proxy's syncs, seconds
-	syncs          uint64
-	proxyCPU       float64 // seconds of kube-proxy and the programs it ran
-	agentCPU       float64
-	agentRSS, prox int    // KiB at the end
-	landed, tight  uint64 // removals that landed, and those with a slop of at most 5 ms
-}
-
-// compare makes paired runs, the order within a pair changing each time.
-func (b *bench) compare(ctx context.Context, services int, args []string) (figures, error) {
-	f := figures{Mode: string(b.node.Mode), Services: services, Agent: strings.Join(args, " "), Pairs: b.pairs, Run: b.run.String()}
-	const namespace = "overhead"
-	name := "flip-" + b.node.Name
-	if _, err := handmade.Service(ctx, b.cluster.Client(), namespace, name, nil); err != nil {
-		return f, err
-	}
-	var err error
-	if b.slice, err = handmade.Slice(ctx, b.cluster.Client(), namespace, name); err != nil {
-		return f, err
-	}
-	if err := scrape.Quiet(ctx, b.cluster, b.node.Name); err != nil {
-		return f, err
-	}
-	var with, without []sample
-	for i := range b.pairs {
-		for _, agent := range []bool{i%2 == 0, i%2 != 0} {
-			s, err := b.once(ctx, agent, args)
-			if err != nil {
-				return f, err
-			}
-			if agent {
-				with = append(with, s)
-			} else {
-				without = append(without, s)
-			}
-		}
-		fmt.Fprintf(os.Stderr, "%s, %d Services, %q: pair %d: sync %.2f ms without, %.2f ms with\n", b.node.Mode, services, f.Agent, i+1,
-			1000*without[i].sync, 1000*with[i].sync)
-	}
-	f.fill(with, without)
-	return f, nil
-}
-
-// once churns for a while, with or without the agent.
-func (b *bench) once(ctx context.Context, agent bool, args []string) (s sample, err error) {
-	var a *nodeagent.Agent
-	if agent {
-		log, err := os.Create(b.log)
-		if err != nil {
-			return s, err
-		}
-		defer log.Close()
-		if a, err = nodeagent.Start(ctx, b.cluster, b.binary, b.node.Name, log, args...); err != nil {
-			return s, err
-		}
-		defer func() { err = errors.Join(err, a.Stop()) }()
-	}
-	kp, err := b.cluster.KubeProxy(b.node.Name)
+// agent starts the agent on a node; its log is thrown away with the directory.
+func (s *suite) agent(ctx context.Context, node string, args ...string) (*nodeagent.Agent, error) {
+	log, err := os.Create(filepath.Join(s.dir, "agent-"+node+".log"))
 	if err != nil {
-		return s, err
+		return nil, err
 	}
-	if err := b.churn(ctx, 2*time.Second); err != nil { // warm
-		return s, err
-	}
-	before, err := scrape.Families(ctx, b.cluster, b.node.Name, scrape.KubeProxy)
+	defer log.Close() // the process has its own copy
+	a, err := nodeagent.Start(ctx, s.cluster, s.binary, node, log, args...)
 	if err != nil {
-		return s, err
+		said, _ := os.ReadFile(log.Name())
+		return nil, fmt.Errorf("%w\n%s", err, said)
 	}
-	proxyCPU, agentCPU := cpu(kp.Pid), 0.0
-	if a != nil {
-		agentCPU = cpu(a.Pid())
-	}
-	if err := b.churn(ctx, b.run); err != nil {
-		return s, err
-	}
-	after, err := scrape.Families(ctx, b.cluster, b.node.Name, scrape.KubeProxy)
-	if err != nil {
-		return s, err
-	}
-	const metric = "kubeproxy_sync_partial_proxy_rules_duration_seconds"
-	n0, sum0 := scrape.Histogram(before[metric])
-	n1, sum1 := scrape.Histogram(after[metric])
-	if n1 == n0 {
-		return s, fmt.Errorf("kube-proxy made no partial sync in %v of churn", b.run)
-	}
-	s = sample{syncs: n1 - n0, sync: (sum1 - sum0) / float64(n1-n0), proxyCPU: cpu(kp.Pid) - proxyCPU, prox: rss(kp.Pid)}
-	if a != nil {
-		s.agentCPU, s.agentRSS = cpu(a.Pid())-agentCPU, rss(a.Pid())
-		own, err := scrape.Families(ctx, b.cluster, b.node.Name, "http://127.0.0.1:9747/metrics")
-		if err != nil {
-			return s, err
-		}
-		for _, m := range own["lastcall_removal_uncertainty_seconds"].GetMetric() {
-			s.landed += m.GetHistogram().GetSampleCount()
-			for _, bucket := range m.GetHistogram().GetBucket() {
-				if bucket.GetUpperBound() == .005 {
-					s.tight += bucket.GetCumulativeCount()
-				}
-			}
-		}
-	}
-	return s, nil
-}
-
-var addresses = []netip.Addr{netip.MustParseAddr("10.251.0.1"), netip.MustParseAddr("10.251.0.2")}
-
-// churn removes an endpoint and puts it back, again and again.
-func (b *bench) churn(ctx context.Context, d time.Duration) error {
-	updates := b.cluster.Client().DiscoveryV1().EndpointSlices("overhead")
-	end := time.After(d)
-	tick := time.NewTicker(b.pause)
-	defer tick.Stop()
-	for {
-		b.flips++
-		uid := fmt.Sprintf("%s-%d", b.node.Name, b.flips/2)
-		b.slice.Endpoints = []discoveryv1.Endpoint{handmade.Endpoint(addresses[0], "stays"), handmade.Endpoint(addresses[1], uid)}
-		if b.flips%2 == 1 {
-			b.slice.Endpoints[1].Conditions = handmade.Terminating()
-		}
-		if _, err := updates.Update(ctx, b.slice, metav1.UpdateOptions{}); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-end:
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// cpu is the processor time of a process and the children it has waited for, in seconds
-// (proc_pid_stat(5): utime, stime, cutime, cstime; in clock ticks of 10 ms).
-func cpu(pid int) float64 {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	ticks := 0
-	for _, f := range fields[11:15] {
-		n, _ := strconv.Atoi(f)
-		ticks += n
-	}
-	return float64(ticks) / 100
-}
-
-// rss is the peak resident size of a process in KiB.
-func rss(pid int) int {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(status))
-	if i := slices.Index(fields, "VmHWM:"); i >= 0 {
-		n, _ := strconv.Atoi(fields[i+1])
-		return n
-	}
-	return 0
+	return a, nil
 }

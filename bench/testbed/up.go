@@ -26,6 +26,7 @@ func specFlags(cmd *cobra.Command, spec *testbed.Spec) func() error {
 	nodes := f.String("nodes", "nftables,iptables-nft", "nodes: [N*]MODE[@KUBE-PROXY-VERSION],... with MODE nftables, iptables-nft or iptables-legacy")
 	thin := f.String("thin", "", "thin nodes, kube-proxy only, written like --nodes")
 	f.StringArrayVar(&spec.KubeProxy, "kube-proxy", nil, "setting of every kube-proxy's configuration, like nftables.minSyncPeriod=10s (repeatable)")
+	f.BoolVar(&spec.DualStack, "dual-stack", false, "IPv6 beside IPv4, for nodes, pods and Services that ask for it")
 	f.IntVar(&spec.Verbosity, "v", 0, "log level of the Kubernetes components")
 	f.IntVar(&spec.Port, "port", 0, "port of the API server on 127.0.0.1, 0 picks one")
 	return func() (err error) {

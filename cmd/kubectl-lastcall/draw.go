@@ -122,6 +122,9 @@ func (v view) departure(w io.Writer, d report.Departure, worst bool) {
 	fmt.Fprintln(w)
 	text, st := verdict(d)
 	fmt.Fprintln(w, v.paint(paragraph(visible(text), v.width), st))
+	if d.Connections != nil {
+		fmt.Fprintln(w, paragraph(visible("What it cost: "+d.Connections.Words()), v.width))
+	}
 	for _, line := range caveats(d) {
 		fmt.Fprintln(w, paragraph(visible(line), v.width))
 	}

@@ -45,7 +45,7 @@ var replacements = []replacement{
 	{"OVN-Kubernetes", func(g ground) (string, bool) { return "DaemonSet ovnkube-node", g.set("ovnkube-node") != nil }},
 }
 
-const measurable = "kube-proxy in nftables mode, and in iptables mode on iptables-nft, can be measured; nothing else yet."
+const measurable = "kube-proxy in nftables mode and in iptables mode can be measured; nothing else yet."
 
 // dataplaneFindings says what programs Services here, and whether that can be measured.
 func (g ground) dataplaneFindings() (fs []finding) {
@@ -64,7 +64,7 @@ func (g ground) dataplaneFindings() (fs []finding) {
 		f.Result = ok
 	case "iptables":
 		f.Result = ok
-		f.What += ": measured on iptables-nft. On iptables-legacy, which kube-proxy chooses on nodes that have only that, it is not; agents say which they found"
+		f.What += ": measured, less precisely on nodes where that is iptables-legacy; agents say which they found"
 	case "":
 		f.Result, f.What = unknown, "what programs Services here cannot be seen from the API: "+source
 		f.Do = measurable + "\nOn a node, `curl localhost:10249/proxyMode` says the mode of kube-proxy."

@@ -61,7 +61,7 @@ func (s survey) dataplaneFindings() (fs []finding) {
 	}
 	for _, b := range slices.Sorted(maps.Keys(not)) {
 		fs = append(fs, finding{Check: "dataplane", Result: fail, What: fmt.Sprintf("NOT MEASURED: %s on %s", b, some(not[b], 5)),
-			Do: "kube-proxy in nftables mode, and in iptables mode on iptables-nft, can be measured. Departures are told without these nodes, and say so."})
+			Do: "kube-proxy in nftables mode and in iptables mode can be measured. Departures are told without these nodes, and say so."})
 	}
 	return fs
 }

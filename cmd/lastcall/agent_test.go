@@ -92,7 +92,7 @@ func TestNotReady(t *testing.T) {
 		user  uint32
 		want  string
 	}{
-		{"no kube-proxy", "", 0, "no kube-proxy rules in nf_tables of this network namespace"},
+		{"no kube-proxy", "", 0, "no kube-proxy rules in this network namespace"},
 		{"no NET_ADMIN", services, 65534, "run as root with CAP_NET_ADMIN"},
 		{"no API server", services, 0, "kubernetes API: "},
 	} {

@@ -95,7 +95,7 @@ func measureConsumers(ctx context.Context, f agentFlags, config *rest.Config, s 
 	}
 	s.ready.set("kube-proxy", nil) // another agent's
 	s.ready.check("kubernetes API", watch.Ready)
-	is.watched(watch)
+	is.watched(watch, c.tell)
 	s.events.Started(time.Now(), ledger.Start{Node: f.node, Version: buildVersion()})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return watch.Run(ctx) })
@@ -136,6 +136,18 @@ func (c *consumers) expire(now time.Time) {
 	defer c.mu.Unlock()
 	for _, r := range c.at {
 		r.books.Expire(now)
+	}
+}
+
+// tell makes the ledgers write what they opened.
+func (c *consumers) tell() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.at {
+		r.books.Tell()
 	}
 }
 

@@ -101,6 +101,10 @@ func TestConsumers(t *testing.T) {
 
 	// The container restarts: that place has ended, and another begins.
 	c.apply([]ledger.Change{left(3)})
+	c.tell()
+	if text := rawLines(ring); !strings.Contains(text, `"uid":"pod-3","opened":1`) {
+		t.Errorf("what is open was not told:\n%s", text)
+	}
 	c.pods(pod("c2"))
 	until("what was open there is excluded", func() bool {
 		return strings.Contains(strings.Join(lines(t, ring), "\n"), "removals traefik edge/traefik-x excluded pod-3")
@@ -133,6 +137,14 @@ func TestConsumers(t *testing.T) {
 	if n, err := testutil.GatherAndCount(reg, "lastcall_consumer_requests_total", "lastcall_consumer_lag_bound_seconds"); n != 3 || err != nil {
 		t.Errorf("%d series of requests and lag, %v", n, err)
 	}
+}
+
+func rawLines(ring *ledger.Ring) (text string) {
+	texts, _, _ := ring.Since(1)
+	for _, t := range texts {
+		text += string(t)
+	}
+	return text
 }
 
 // lines are the removal lines of a ring that settle something, and departures.

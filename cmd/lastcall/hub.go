@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/transport"
 	"k8s.io/klog/v2"
 
 	"github.com/lastcall-k8s/lastcall/hub"
@@ -120,9 +118,13 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	agents, err := agentClient(f)
+	trusted, err := agentTLS(f.agentCA)
 	if err != nil {
 		return err
+	}
+	agents, err := hub.NewClient(trusted, f.tokenFile)
+	if err != nil {
+		return fmt.Errorf("--token-file: %w", err)
 	}
 	guard, err := newGuard(config)
 	if err != nil {
@@ -166,22 +168,6 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	err = g.Wait()
 	log.Info("stopped")
 	return err
-}
-
-// agentClient speaks to agents: verified, with the hub's token, following no redirect with it.
-func agentClient(f hubFlags) (*http.Client, error) {
-	config, err := agentTLS(f.agentCA)
-	if err != nil {
-		return nil, err
-	}
-	plain := &http.Transport{TLSClientConfig: config, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second, IdleConnTimeout: 30 * time.Second,
-		MaxIdleConnsPerHost: 1, WriteBufferSize: 1 << 10, MaxResponseHeaderBytes: 32 << 10}
-	withToken, err := transport.NewBearerAuthWithRefreshRoundTripper("", f.tokenFile, plain)
-	if err != nil {
-		return nil, fmt.Errorf("--token-file: %w", err)
-	}
-	return &http.Client{Transport: withToken, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
 func hubPublic(h *hub.Hub, reg *prometheus.Registry) http.Handler {

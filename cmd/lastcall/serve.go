@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,8 @@ type server struct {
 	events  *ledger.Ring
 	time    *timeline
 	who     func() ledger.Event // the fields of a hello line that say who this is and what it measures
-	// applied is the newest slice resourceVersion that the watcher applied, "" before it runs.
+	// applied is the newest slice resourceVersion that the watcher applied, "" before it runs. What it opened and
+	// settled is among the events when it returns.
 	applied   func() string
 	consumers atomic.Pointer[consumers] // nil if none are read
 	followers atomic.Int32
@@ -95,6 +97,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 		return
 	}
 	for {
+		applied := s.applied() // before the lines: they must have all that it stands for
 		lines, next, lost := s.events.Since(since)
 		// A reader that does not read must not hold memory or a goroutine for ever.
 		if err := out.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -110,7 +113,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 			}
 		}
 		beat := ledger.Event{Boot: s.events.Boot, Type: ledger.EventHeartbeat, At: s.time.now(), Next: next,
-			ResourceVersion: s.applied(), NotReady: s.notReady()}
+			ResourceVersion: applied, NotReady: s.notReady()}
 		if line.Encode(beat) != nil || out.Flush() != nil || !follow {
 			return
 		}
@@ -120,6 +123,9 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 				return
 			}
 			continue
+		}
+		if now := s.who(); now.Backend != hello.Backend || !slices.Equal(now.Families, hello.Families) {
+			return // the dataplane changed: the reader comes back for another hello
 		}
 		s.waitForLine(r.Context(), stop, next)
 	}

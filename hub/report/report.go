@@ -88,8 +88,10 @@ type Departure struct {
 	Late Late `json:"late"`
 	// Exposure is max(0, last call - told to stop) in seconds, as bounds; nil if unknown.
 	Exposure *Span `json:"exposure_seconds,omitempty"`
-	// Refused is how many connections were proved lost; nil while nobody witnesses them.
+	// Refused is how many connections were proved lost, a lower bound; nil while nobody witnesses them.
 	Refused *int `json:"refused,omitempty"`
+	// Connections is what the nodes' connection tracking showed; nil while nobody told.
+	Connections *Connections `json:"connections,omitempty"`
 }
 
 // Late answers a question that may have no answer.

@@ -4,21 +4,14 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"net/netip"
+	"encoding/json"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
@@ -31,6 +24,10 @@ type world struct {
 	*testbed.Cluster
 	client kubernetes.Interface
 	binary string
+
+	mu      sync.Mutex
+	lanes   map[string]*sync.Mutex // by node
+	holders map[string]string      // name of the test that has the lane
 }
 
 func newWorld(t *testing.T) *world {
@@ -38,7 +35,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	thin, err := testbed.ParseNodes("nftables")
+	thin, err := testbed.ParseNodes("nftables,iptables-legacy")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,189 +44,51 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{c, c.Client(), binary}
+	w := &world{Cluster: c, client: c.Client(), binary: binary, lanes: map[string]*sync.Mutex{}, holders: map[string]string{}}
+	for _, n := range c.Nodes {
+		w.lanes[n.Name] = &sync.Mutex{}
+	}
+	return w
 }
 
-// agent starts an agent on a node and follows it.
+// take gives the node to this test alone until it ends. There is one agent on a node, at most, since its ports are fixed, and
+// whoever stops kube-proxy must not disturb others there. A test that takes several takes them in the order of Nodes.
+func (w *world) take(t *testing.T, node string) {
+	t.Helper()
+	w.mu.Lock()
+	holder := w.holders[node]
+	mine := holder != "" && strings.HasPrefix(t.Name()+"/", holder+"/") // a part of it may ask too
+	l := w.lanes[node]
+	w.mu.Unlock()
+	if mine {
+		return
+	}
+	hold := func(name string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.holders[node] = name
+	}
+	l.Lock()
+	hold(t.Name())
+	t.Cleanup(func() { hold(""); l.Unlock() })
+}
+
+// agent starts an agent on a node and follows it. It ends with the test, in balance.
 func (w *world) agent(t *testing.T, node string, args ...string) *nodeagent.Agent {
 	t.Helper()
+	w.take(t, node)
 	a, err := nodeagent.Start(t.Context(), w.Cluster, w.binary, node, t.Output(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var following sync.WaitGroup
 	following.Go(func() {
-		if err := a.Follow(context.Background()); err != nil {
-			t.Logf("events of %s: %v", node, err)
+		if err := a.Follow(context.Background()); err != nil && !a.Killed() {
+			t.Errorf("events of %s: %v", node, err)
 		}
 	})
-	t.Cleanup(func() {
-		if err := a.Stop(); err != nil {
-			t.Errorf("agent on %s: %v", node, err)
-		}
-		following.Wait()
-		conserved(t, a)
-	})
+	t.Cleanup(func() { endInBalance(t, a, following.Wait) })
 	return a
-}
-
-// conserved holds over every run: what the events opened is what they settled and left open.
-func conserved(t *testing.T, a *nodeagent.Agent) {
-	t.Helper()
-	open := map[string]map[ledger.Family]ledger.Open{}
-	stopped := false
-	for _, e := range a.Events() {
-		switch e.Type {
-		case ledger.EventRemovals:
-			for _, d := range e.Departures {
-				for o, n := range d.Outcomes {
-					if n < 1 {
-						t.Errorf("%s: %d times %s in %+v", a.Node, n, o, d)
-					}
-				}
-				if open[d.UID] == nil {
-					open[d.UID] = map[ledger.Family]ledger.Open{}
-				}
-				open[d.UID][e.Family] = d.Open
-			}
-		case ledger.EventGap:
-			t.Errorf("%s: lines %d to %d were lost", a.Node, e.From, e.To)
-		case ledger.EventStop:
-			stopped = true
-			for uid, o := range e.Open {
-				if o == (ledger.Open{}) {
-					t.Errorf("%s: %s is listed as open with nothing open", a.Node, uid)
-				}
-			}
-			for uid, families := range open {
-				for _, o := range families {
-					if o != (ledger.Open{}) && e.Open[uid] != o {
-						t.Errorf("%s: %s has %+v open by its last line and %+v at the end", a.Node, uid, o, e.Open[uid])
-					}
-				}
-			}
-		}
-	}
-	if !stopped {
-		t.Errorf("%s: the last line is missing: the agent did not flush", a.Node)
-	}
-}
-
-// shop is a Deployment with a Service, in a namespace of its own.
-type shop struct {
-	*world
-	namespace string
-	vip       netip.Addr
-}
-
-func (w *world) shop(t *testing.T, name string, replicas int32, preStop int64) *shop {
-	t.Helper()
-	ctx := t.Context()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if _, err := w.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		grace := int64(0)
-		if err := w.client.CoreV1().Pods(name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &grace}, metav1.ListOptions{}); err != nil {
-			t.Error(err)
-		}
-		if err := w.client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error(err)
-		}
-	})
-	labels := map[string]string{"app": "shop"}
-	pod := corev1.PodSpec{Containers: []corev1.Container{{
-		Name: "server", Image: testbed.ServerImage, ImagePullPolicy: corev1.PullNever,
-		Ports: []corev1.ContainerPort{{ContainerPort: 8080}},
-		ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{
-			HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(8080)}}},
-	}}}
-	if preStop > 0 {
-		pod.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: preStop}}}
-	}
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Spec: appsv1.DeploymentSpec{Replicas: &replicas,
-		Selector: &metav1.LabelSelector{MatchLabels: labels},
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod}}}
-	if _, err := w.client.AppsV1().Deployments(name).Create(ctx, d, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	s, err := w.client.CoreV1().Services(name).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "shop"},
-		Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)}}}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := &shop{w, name, netip.MustParseAddr(s.Spec.ClusterIP)}
-	made.ready(t, int(replicas))
-	return made
-}
-
-// pods lists the pods that are not on their way out.
-func (s *shop) pods(t *testing.T) (ps []corev1.Pod) {
-	t.Helper()
-	list, err := s.client.CoreV1().Pods(s.namespace).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range list.Items {
-		if p.DeletionTimestamp == nil {
-			ps = append(ps, p)
-		}
-	}
-	return ps
-}
-
-// ready waits until n pods are ready and programmed on every node.
-func (s *shop) ready(t *testing.T, n int) {
-	t.Helper()
-	within(t, time.Minute, func() error {
-		ready := 0
-		for _, p := range s.pods(t) {
-			for _, c := range p.Status.Conditions {
-				if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
-					ready++
-				}
-			}
-		}
-		if ready != n {
-			return fmt.Errorf("%d of %d pods are ready", ready, n)
-		}
-		for _, p := range s.pods(t) {
-			for _, node := range s.Nodes {
-				if ok, err := s.programmed(node, p.Status.PodIP); err != nil || !ok {
-					return fmt.Errorf("%s is not programmed on %s: %v", p.Status.PodIP, node.Name, err)
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// programmed asks the node's own tool, not our reader, whether a rule sends connections to the address.
-func (s *shop) programmed(n testbed.Node, podIP string) (bool, error) {
-	args := []string{"nft", "list", "table", "ip", "kube-proxy"}
-	if n.Mode != testbed.NFTables {
-		args = []string{"iptables-save", "-t", "nat"}
-	}
-	out, err := s.Command(n.Name, args[0], args[1:]...).Output()
-	if err != nil {
-		return false, fmt.Errorf("%v: %w", args, err)
-	}
-	for line := range bytes.Lines(out) {
-		if bytes.Contains(line, []byte(podIP+":8080")) || bytes.Contains(line, []byte(podIP+" . 8080")) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func (s *shop) delete(t *testing.T, p corev1.Pod) {
-	t.Helper()
-	if err := s.client.CoreV1().Pods(s.namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // within retries f until it succeeds, and fails the test when it has not for d.
@@ -270,34 +129,19 @@ func outcome(t *testing.T, a *nodeagent.Agent, uid string) (ledger.Event, ledger
 
 func event(t *testing.T, a *nodeagent.Agent, what string, f func(ledger.Event) bool) ledger.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	e, err := a.Await(ctx, f)
 	if err != nil {
+		said := a.Events()
+		for _, e := range said[max(0, len(said)-30):] {
+			if text, err := json.Marshal(e); err == nil && e.Type != ledger.EventHeartbeat {
+				t.Logf("%s said: %s", a.Node, text)
+			}
+		}
 		t.Fatalf("%s: %v", what, err)
 	}
 	return e
-}
-
-func metric(t *testing.T, a *nodeagent.Agent, line string) {
-	t.Helper()
-	within(t, 10*time.Second, func() error {
-		text, err := a.Metrics(t.Context())
-		if err != nil {
-			return err
-		}
-		if !strings.Contains(text, line+"\n") {
-			name, _, _ := strings.Cut(line, "{")
-			var have []string
-			for l := range strings.Lines(text) {
-				if strings.HasPrefix(l, name) {
-					have = append(have, l)
-				}
-			}
-			return fmt.Errorf("no line %q, but:\n%s", line, strings.Join(have, ""))
-		}
-		return nil
-	})
 }
 
 func (w *world) signalKubeProxy(t *testing.T, node string, s syscall.Signal) {

@@ -54,6 +54,7 @@ func TestInstalled(t *testing.T) {
 	t.Run("a StatefulSet and a DaemonSet", func(t *testing.T) { otherKinds(t, i) })
 	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
 	t.Run("no token, no answer", func(t *testing.T) { refused(t, i) })
+	t.Run("its books balance", func(t *testing.T) { inBalance(t, i) })
 	t.Run("upgraded in the middle of a rollout", func(t *testing.T) { upgraded(t, i) })
 	t.Run("uninstalled", func(t *testing.T) { uninstalled(t, i) })
 }

@@ -75,6 +75,9 @@ func (ns *Namespace) Exec(t testing.TB, stdin, name string, args ...string) stri
 	return out.String()
 }
 
+// Path leads to the namespace while this process lives, for programs that want a name.
+func (ns *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.fd) }
+
 // onOwnThread runs f on a thread that ends with it, whatever f did to the thread.
 func onOwnThread(f func() error) error {
 	errc := make(chan error)

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,7 @@ type Agent struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	err    error
+	killed atomic.Bool
 
 	mu     sync.Mutex
 	events []ledger.Event
@@ -49,7 +51,12 @@ type Agent struct {
 func Start(ctx context.Context, c *testbed.Cluster, binary, node string, log io.Writer, args ...string) (*Agent, error) {
 	a := &Agent{Node: node, exited: make(chan struct{}), grown: make(chan struct{}),
 		http: &http.Client{Transport: &http.Transport{DialContext: c.Dialer(node)}}}
-	args = append([]string{"agent", "--node-name", node, "--kubeconfig", c.NodeKubeconfig, "--list-jitter", "0", "--debug-listen", "127.0.0.1:9749"}, args...)
+	n, err := c.Node(node)
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{"agent", "--node-name", node, "--kubeconfig", c.NodeKubeconfig, "--list-jitter", "0", "--debug-listen", "127.0.0.1:9749",
+		"--xtables-lock", filepath.Join(n.Root, "run/xtables.lock")}, args...)
 	a.cmd = c.Command(node, binary, args...)
 	a.cmd.Stdout, a.cmd.Stderr = log, log
 	if err := a.cmd.Start(); err != nil {
@@ -106,9 +113,27 @@ func (a *Agent) Metrics(ctx context.Context) (string, error) {
 	return a.Get(ctx, "http://127.0.0.1:9747/metrics")
 }
 
-// Follow collects the agent's events until ctx ends or the agent stops.
+// Follow collects the agent's events until ctx ends or the agent stops. Where the agent ends an answer so that readers hear
+// another hello, it asks for the rest.
 func (a *Agent) Follow(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9749/v1/events?follow=1", nil)
+	since, stopped := uint64(1), false
+	for again := false; !stopped && ctx.Err() == nil; again = true {
+		err := a.follow(ctx, since, func(e ledger.Event) {
+			since, stopped = max(since, e.Seq+1), stopped || e.Type == ledger.EventStop
+		})
+		var refused *net.OpError
+		if again && errors.As(err, &refused) {
+			return nil // it ended without a last line, which whoever wants one misses
+		}
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("events of %s: %w", a.Node, err)
+		}
+	}
+	return nil
+}
+
+func (a *Agent) follow(ctx context.Context, since uint64, each func(ledger.Event)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:9749/v1/events?follow=1&since=%d", since), nil)
 	if err != nil {
 		return err
 	}
@@ -117,17 +142,26 @@ func (a *Agent) Follow(ctx context.Context) error {
 		return err
 	}
 	defer resp.Body.Close()
-	err = ledger.ReadEvents(resp.Body, func(e ledger.Event) {
+	return ledger.ReadEvents(resp.Body, func(e ledger.Event) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.events = append(a.events, e)
+		each(e)
+		a.events = append(a.events, announced(e)...)
 		close(a.grown)
 		a.grown = make(chan struct{})
 	})
-	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("events of %s: %w", a.Node, err)
+}
+
+// announced is a line after those departures that it announces along with their removals: as events of their own, they are found
+// like all others.
+func announced(e ledger.Event) (all []ledger.Event) {
+	for _, d := range e.Departures {
+		if l := d.Leaving; l != nil {
+			all = append(all, ledger.Event{Boot: e.Boot, Seq: e.Seq, Type: ledger.EventDeparture, At: e.At, Pod: &l.Pod, Reason: l.Reason, T0: l.T0,
+				T0Source: l.T0Source, Grace: l.Grace, Workload: l.Workload, Revision: l.Revision, Containers: l.Containers, ResourceVersion: d.ResourceVersion})
+		}
 	}
-	return nil
+	return append(all, e)
 }
 
 // Await returns the first event for which f is true, waiting for it until ctx ends.
@@ -179,6 +213,10 @@ func (a *Agent) Stop() error {
 
 // Kill ends the agent with SIGKILL.
 func (a *Agent) Kill() {
+	a.killed.Store(true)
 	a.cmd.Process.Kill() //nolint:errcheck // it may have exited
 	<-a.exited
 }
+
+// Killed reports whether Kill was called: such an agent says no last word.
+func (a *Agent) Killed() bool { return a.killed.Load() }

@@ -17,6 +17,10 @@ const (
 	kubernetesIP   = "10.96.0.1"
 	clusterCIDR    = "10.244.0.0/16"
 	maxNodes       = 250
+
+	controlPlaneIP6 = "fd00:172:31::1"
+	serviceCIDR6    = "fd00:96::/108"
+	clusterCIDR6    = "fd00:244::/48"
 )
 
 // loadNetwork is where made-up endpoints of Load live. Nothing routes it: a
@@ -30,6 +34,21 @@ func nodeAddress(i int, thin bool) string {
 		return fmt.Sprintf("172.31.2.%d", i)
 	}
 	return fmt.Sprintf("172.31.1.%d", i)
+}
+
+// nodeAddress6 and podCIDR6 are those of a dual-stack cluster.
+func nodeAddress6(i int, thin bool) string {
+	if thin {
+		return fmt.Sprintf("fd00:172:31::2:%d", i)
+	}
+	return fmt.Sprintf("fd00:172:31::1:%d", i)
+}
+
+func podCIDR6(i int, thin bool) string {
+	if thin {
+		return fmt.Sprintf("fd00:248:0:%d::/64", i)
+	}
+	return fmt.Sprintf("fd00:244:0:%d::/64", i)
 }
 
 // podCIDR is where the i-th node's pods get their addresses. Pods of thin nodes

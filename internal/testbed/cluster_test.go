@@ -78,7 +78,8 @@ func TestCluster(t *testing.T) {
 			t.Fatalf("up with another spec: %v", err)
 		}
 	})
-	inv := takeInventory(t, c)
+	inv := inventory{}
+	inv.add(t, c.holders())
 	step("a killed node is noticed", func(t *testing.T) {
 		if err := c.machines["node-1"].Process.kill(10 * time.Second); err != nil {
 			t.Fatal(err)
@@ -91,11 +92,11 @@ func TestCluster(t *testing.T) {
 		}
 	})
 	step("down leaves nothing", func(t *testing.T) {
-		before := runningNow(t)
+		inv.add(t, c.holders())
 		if err := c.Down(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if left := leftovers(t, c.Spec, inv, before, links); len(left) > 0 {
+		if left := leftovers(t, c.Spec, inv, links); len(left) > 0 {
 			t.Fatalf("left behind:\n%s", strings.Join(left, "\n"))
 		}
 		if err := c.Down(t.Context()); err != nil {
@@ -265,13 +266,11 @@ func TestDownAfterKilledUp(t *testing.T) {
 		if s, err = readState(dir); err != nil {
 			t.Fatal(err)
 		}
-		inv, before := inventory{}, runningNow(t)
+		inv, holders := inventory{}, map[int]bool{}
 		for _, m := range s.Machines {
-			inv.addProcess(m.Process.Pid)
+			holders[m.Process.Pid] = true
 		}
-		for ns := range own() {
-			delete(inv, ns)
-		}
+		inv.add(t, holders)
 		if _, err := Up(t.Context(), spec, t.Output()); err == nil || !strings.Contains(err.Error(), "down") {
 			t.Errorf("up after a killed up: %v", err)
 		}
@@ -279,7 +278,7 @@ func TestDownAfterKilledUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "nothing to be left", func(context.Context) error {
-			if left := leftovers(t, spec, inv, before, links); len(left) > 0 {
+			if left := leftovers(t, spec, inv, links); len(left) > 0 {
 				return errors.New(strings.Join(left, "\n"))
 			}
 			return nil
@@ -306,7 +305,7 @@ func TestInterruptedUpCleansUp(t *testing.T) {
 	if _, err := Up(ctx, spec, said); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted up: %v", err)
 	}
-	if left := leftovers(t, spec, nil, nil, links); len(left) > 0 {
+	if left := leftovers(t, spec, nil, links); len(left) > 0 {
 		t.Fatalf("left behind:\n%s", strings.Join(left, "\n"))
 	}
 }

@@ -4,8 +4,11 @@ package testbed
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
@@ -98,7 +101,7 @@ func (c *Cluster) apiServer(more ...string) command {
 	return command{name: "kube-apiserver", args: append([]string{c.component("kube-apiserver"),
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--bind-address=0.0.0.0", fmt.Sprintf("--secure-port=%d", apiServerPort), "--advertise-address=" + controlPlaneIP,
-		"--service-cluster-ip-range=" + serviceCIDR,
+		"--service-cluster-ip-range=" + c.Spec.joined(serviceCIDR, serviceCIDR6),
 		"--tls-cert-file=" + pki + "/apiserver.crt", "--tls-private-key-file=" + pki + "/apiserver.key", "--client-ca-file=" + pki + "/ca.crt",
 		"--service-account-key-file=" + pki + "/sa.key", "--service-account-signing-key-file=" + pki + "/sa.key",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
@@ -219,6 +222,10 @@ func (n Node) object() *corev1.Node {
 			{Type: corev1.NodeHostName, Address: n.Name},
 		}},
 	}
+	if n.IP6 != "" {
+		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, n.PodCIDR6)
+		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: n.IP6})
+	}
 	if !n.Thin {
 		return node
 	}
@@ -251,4 +258,40 @@ func listenForKubectl(port int) (*net.TCPListener, error) {
 		return nil, fmt.Errorf("listening for kubectl: %w", err)
 	}
 	return l, nil
+}
+
+// CompactHistory makes etcd forget every revision but the newest. An API server that starts after it can answer no watch
+// from before.
+func (c *Cluster) CompactHistory(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	web := &http.Client{Transport: &http.Transport{DialContext: netnsDialer(c.control.netnsPath()), DisableKeepAlives: true}}
+	ask := func(path, body string, answer any) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:2379/v3/kv/"+path, strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		resp, err := web.Do(req)
+		if err != nil {
+			return fmt.Errorf("asking etcd to %s: %w", path, err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("asking etcd to %s: %s: %s", path, resp.Status, text)
+		}
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, answer)
+	}
+	var newest struct {
+		Header struct {
+			Revision string `json:"revision"`
+		} `json:"header"`
+	}
+	if err := ask("range", `{"key":"AA=="}`, &newest); err != nil {
+		return err
+	}
+	return ask("compaction", `{"revision":"`+newest.Header.Revision+`","physical":true}`, &struct{}{})
 }

@@ -14,50 +14,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inventory is what a cluster has in the kernel: the namespaces of every
-// process under its holders.
-type inventory map[string]bool
+// inventory are the processes of a cluster: all those under its holders. Nobody leaves it, since a holder is the first process of
+// a PID namespace, to which the kernel gives orphans. (A namespace's inode number would not do: the kernel gives one that is free
+// again to the next namespace, perhaps of a cluster that another test has just brought up.)
+type inventory map[process]bool
 
-// own are the namespaces this test itself lives in; nobody removes those.
-func own() inventory {
-	mine := inventory{}
-	mine.addProcess(os.Getpid())
-	return mine
-}
-
-var namespaceKinds = []string{"net", "mnt", "pid", "uts", "ipc"}
-
-func (inv inventory) addProcess(pid int) {
-	for _, kind := range namespaceKinds {
-		if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind)); err == nil {
-			inv[ns] = true
-		}
-	}
-}
-
-// takeInventory follows parents from every process to a holder.
-func takeInventory(t *testing.T, c *Cluster) inventory {
+// add takes what runs now under these processes: it follows parents from every process.
+func (inv inventory) add(t *testing.T, holders map[int]bool) {
 	t.Helper()
-	holders := map[int]bool{c.control.Process.Pid: true}
-	for _, m := range c.machines {
-		holders[m.Process.Pid] = true
-	}
-	inv, mine := inventory{}, own()
 	for _, pid := range pids(t) {
 		for p := pid; p > 1; p = parent(p) {
-			if holders[p] {
-				inv.addProcess(pid)
-				break
+			if !holders[p] {
+				continue
 			}
+			if p, ok := processOf(pid); ok {
+				inv[p] = true
+			}
+			break
 		}
 	}
-	for ns := range mine {
-		delete(inv, ns) // user and cgroup namespaces are shared on purpose
+	if len(inv) < len(holders) {
+		t.Fatalf("only %d processes found under %d holders", len(inv), len(holders))
 	}
-	if len(inv) < len(namespaceKinds)*len(holders) {
-		t.Fatalf("only %d namespaces found for %d machines", len(inv), len(holders))
+}
+
+func (c *Cluster) holders() map[int]bool {
+	all := map[int]bool{c.control.Process.Pid: true}
+	for _, m := range c.machines {
+		all[m.Process.Pid] = true
 	}
-	return inv
+	return all
 }
 
 func pids(t *testing.T) []int {
@@ -85,31 +71,13 @@ func parent(pid int) int {
 	return ppid
 }
 
-// runningNow are all processes of this machine. What they are in is known by inode numbers, and the kernel gives a number that
-// is free again to the next namespace, perhaps of a cluster that another test has just brought up.
-func runningNow(t *testing.T) map[process]bool {
-	t.Helper()
-	all := map[process]bool{}
-	for _, pid := range pids(t) {
-		if p, ok := processOf(pid); ok {
-			all[p] = true
-		}
-	}
-	return all
-}
-
-// leftovers lists what still exists of a cluster that was taken down; before are the processes that ran until then.
-func leftovers(t *testing.T, spec Spec, inv inventory, before map[process]bool, linksBefore []string) []string {
+// leftovers lists what still exists of a cluster that was taken down.
+func leftovers(t *testing.T, spec Spec, inv inventory, linksBefore []string) []string {
 	t.Helper()
 	var left []string
-	for _, pid := range pids(t) {
-		if p, ok := processOf(pid); !ok || !before[p] {
-			continue
-		}
-		for _, kind := range namespaceKinds {
-			if ns, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind)); inv[ns] {
-				left = append(left, fmt.Sprintf("process %d is in namespace %s", pid, ns))
-			}
+	for p := range inv {
+		if p.alive() {
+			left = append(left, fmt.Sprintf("process %d", p.Pid))
 		}
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")

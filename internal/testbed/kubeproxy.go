@@ -23,7 +23,7 @@ func (c *Cluster) kubeProxyConfig(n Node, more []string) (map[string]any, error)
 		"kind":             "KubeProxyConfiguration",
 		"mode":             n.Mode.proxyMode(),
 		"hostnameOverride": n.Name,
-		"clusterCIDR":      clusterCIDR,
+		"clusterCIDR":      c.Spec.joined(clusterCIDR, clusterCIDR6),
 		"clientConnection": map[string]any{"kubeconfig": c.identityKubeconfig("kube-proxy")},
 		// 0 leaves sysctls alone that a network namespace may not set.
 		"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},

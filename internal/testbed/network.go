@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // links configures one machine's network namespace from outside.
@@ -53,6 +54,11 @@ func (c *Cluster) wire() error {
 	if err := hub.address(bridge, controlPlaneIP+"/16"); err != nil {
 		return err
 	}
+	if c.Spec.DualStack {
+		if err := hub.address(bridge, controlPlaneIP6+"/64"); err != nil {
+			return err
+		}
+	}
 	for _, n := range c.Nodes {
 		if err := c.wireNode(hub, bridge, n); err != nil {
 			return fmt.Errorf("wiring %s: %w", n.Name, err)
@@ -90,6 +96,14 @@ func (c *Cluster) wireNode(hub *links, bridge netlink.Link, n Node) error {
 	if err := node.route("0.0.0.0/0", controlPlaneIP); err != nil {
 		return err
 	}
+	if c.Spec.DualStack {
+		if err := node.address(eth0, n.IP6+"/64"); err != nil {
+			return err
+		}
+		if err := node.route("::/0", controlPlaneIP6); err != nil {
+			return err
+		}
+	}
 	for _, other := range c.Nodes {
 		if other.Thin || other.Name == n.Name {
 			continue
@@ -97,9 +111,19 @@ func (c *Cluster) wireNode(hub *links, bridge netlink.Link, n Node) error {
 		if err := node.route(other.PodCIDR, other.IP); err != nil {
 			return err
 		}
+		if c.Spec.DualStack {
+			if err := node.route(other.PodCIDR6, other.IP6); err != nil {
+				return err
+			}
+		}
 	}
 	if n.Thin {
 		return nil
+	}
+	if c.Spec.DualStack {
+		if err := hub.route(n.PodCIDR6, n.IP6); err != nil {
+			return err
+		}
 	}
 	return hub.route(n.PodCIDR, n.IP) // webhooks, kubectl proxy
 }
@@ -121,6 +145,9 @@ func (l *links) address(link netlink.Link, cidr string) error {
 	addr, err := netlink.ParseAddr(cidr)
 	if err != nil {
 		return err
+	}
+	if addr.IP.To4() == nil {
+		addr.Flags = unix.IFA_F_NODAD // nobody else is on this wire, and a tentative address is none yet
 	}
 	if err := l.AddrAdd(link, addr); err != nil {
 		return fmt.Errorf("adding address %s: %w", cidr, err)

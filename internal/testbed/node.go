@@ -25,6 +25,8 @@ type Node struct {
 	IP      string
 	Thin    bool
 
+	PodCIDR6, IP6 string // of a dual-stack cluster, else ""
+
 	NetnsPath string // its network namespace, good for setns and netns.GetFromPath
 	Root      string // its file system from outside: /run, /var and /proc are its own
 	Logs      string // directory of its logs
@@ -39,10 +41,14 @@ func (s Spec) plan() []Node {
 			if version == "" {
 				version = s.Version
 			}
-			nodes = append(nodes, Node{
+			n := Node{
 				Name: prefix + strconv.Itoa(i+1), Mode: spec.Mode, Version: version, Thin: thin,
 				PodCIDR: podCIDR(i+1, thin), IP: nodeAddress(i+1, thin),
-			})
+			}
+			if s.DualStack {
+				n.PodCIDR6, n.IP6 = podCIDR6(i+1, thin), nodeAddress6(i+1, thin)
+			}
+			nodes = append(nodes, n)
 		}
 	}
 	add(s.Nodes, "node-", false)
@@ -132,16 +138,21 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 }
 
 func cniConfig(n Node) string {
+	ranges, routes := fmt.Sprintf(`[{"subnet": %q}]`, n.PodCIDR), `{"dst": "0.0.0.0/0"}`
+	if n.PodCIDR6 != "" {
+		ranges += fmt.Sprintf(`, [{"subnet": %q}]`, n.PodCIDR6)
+		routes += `, {"dst": "::/0"}`
+	}
 	return fmt.Sprintf(`{
   "cniVersion": "0.4.0",
   "name": "testbed",
   "plugins": [{
     "type": "ptp",
     "ipMasq": false,
-    "ipam": {"type": "host-local", "subnet": %q, "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/var/lib/cni"}
+    "ipam": {"type": "host-local", "ranges": [%s], "routes": [%s], "dataDir": "/var/lib/cni"}
   }]
 }
-`, n.PodCIDR)
+`, ranges, routes)
 }
 
 // kubeletConfig is a KubeletConfiguration.
@@ -189,7 +200,7 @@ func (c *Cluster) kubelet(n Node) command {
 	return command{name: "kubelet", args: []string{c.component("kubelet"),
 		"--config=" + filepath.Join(m.dir, "kubelet.json"),
 		"--kubeconfig=" + c.identityKubeconfig(n.Name),
-		"--hostname-override=" + n.Name, "--node-ip=" + n.IP,
+		"--hostname-override=" + n.Name, "--node-ip=" + c.Spec.joined(n.IP, n.IP6),
 		c.verbosity(),
 	}}
 }

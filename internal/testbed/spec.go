@@ -39,6 +39,10 @@ type Spec struct {
 	Verbosity int // -v of every Kubernetes component
 	Port      int // of the API server on 127.0.0.1, 0 picks one
 
+	// DualStack gives nodes, pods and Services IPv6 addresses beside the others. IPv4 comes first, and a
+	// Service has to ask for more.
+	DualStack bool `json:",omitempty"`
+
 	// Audit keeps a log of what service accounts ask of the API server, see Cluster.Audit.
 	Audit bool `json:",omitempty"`
 }
@@ -178,6 +182,14 @@ func (s Spec) validate() error {
 		errs = append(errs, fmt.Errorf("directory %s is too long for a Unix socket in it", s.Dir))
 	}
 	return errors.Join(errs...)
+}
+
+// joined lists a value of each family that the cluster has, as flags take it.
+func (s Spec) joined(v4, v6 string) string {
+	if !s.DualStack {
+		return v4
+	}
+	return v4 + "," + v6
 }
 
 // versions lists every version of Kubernetes the spec needs, the cluster's first.

@@ -3,6 +3,7 @@
 package testbed
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,5 +98,25 @@ func TestDownTouchesOnlyClusters(t *testing.T) {
 	}
 	if _, err := os.Stat(precious); err != nil {
 		t.Errorf("the file is gone: %v", err)
+	}
+}
+
+func TestDualStackPlan(t *testing.T) {
+	spec := Spec{Version: DefaultVersion, DualStack: true, Nodes: make([]NodeSpec, maxNodes), Thin: make([]NodeSpec, maxNodes)}
+	seen := map[string]bool{}
+	wire := netip.MustParsePrefix(controlPlaneIP6 + "/64")
+	pods := netip.MustParsePrefix(clusterCIDR6)
+	for _, n := range spec.plan() {
+		addr, cidr := netip.MustParseAddr(n.IP6), netip.MustParsePrefix(n.PodCIDR6)
+		if !wire.Contains(addr) || seen[n.IP6] || n.IP6 == controlPlaneIP6 {
+			t.Errorf("%s: address %s is off the wire %s, or not its own", n.Name, n.IP6, wire)
+		}
+		if pods.Contains(cidr.Addr()) == n.Thin || cidr.Masked() != cidr || seen[n.PodCIDR6] {
+			t.Errorf("%s: pods at %s", n.Name, n.PodCIDR6)
+		}
+		seen[n.IP6], seen[n.PodCIDR6] = true, true
+	}
+	if n := (Spec{Nodes: make([]NodeSpec, 1)}).plan()[0]; n.IP6 != "" || n.PodCIDR6 != "" {
+		t.Errorf("%+v has IPv6 addresses in a cluster without", n)
 	}
 }

@@ -1,0 +1,94 @@
+package sizing
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
+)
+
+// Regime is what makes episodes comparable. What is unknown is empty, and equals only what is unknown too.
+type Regime struct {
+	// Dataplane is the mode of kube-proxy on the nodes, "nftables", or several: "iptables-nft+nftables".
+	Dataplane string `json:"dataplane,omitempty"`
+	Version   string `json:"version,omitempty"` // of kube-proxy, likewise
+	// MinSync is kube-proxy's minSyncPeriod in seconds, where it can be read.
+	MinSync *float64 `json:"min_sync_seconds,omitempty"`
+	// Places are the kinds of places that are measured, sorted: "kube-proxy+traefik".
+	Places   string `json:"places,omitempty"`
+	Policies string `json:"policies,omitempty"` // of the Services: "cluster", "cluster+local"
+	Nodes    int    `json:"nodes,omitempty"`
+}
+
+// RegimeOf reads off an episode's rows what they say: modes, kinds of places, and how many nodes were expected.
+func RegimeOf(e report.Explanation) Regime {
+	var backends, kinds []string
+	r := Regime{}
+	for _, d := range e.Departures {
+		for _, l := range d.Slowest {
+			if l.Backend != "" {
+				backends = append(backends, l.Backend)
+			}
+		}
+		for _, k := range d.Kinds {
+			kinds = append(kinds, k.Kind)
+		}
+		r.Nodes = max(r.Nodes, d.Expected)
+	}
+	r.Dataplane, r.Places = set(backends), set(kinds)
+	return r
+}
+
+func set(words []string) string {
+	slices.Sort(words)
+	return strings.Join(slices.Compact(words), "+")
+}
+
+// differs says in what an episode's regime differs from the current one, "" if in nothing that counts.
+func (a Regime) differs(now Regime) string {
+	switch {
+	case a.Dataplane != now.Dataplane:
+		return "dataplane"
+	case a.Version != now.Version:
+		return "version"
+	case !equal(a.MinSync, now.MinSync):
+		return "minSyncPeriod"
+	case a.Places != now.Places:
+		return "places"
+	case a.Policies != now.Policies:
+		return "policies"
+	case a.Nodes > 2*now.Nodes || now.Nodes > 2*a.Nodes:
+		return "nodes"
+	}
+	return ""
+}
+
+func equal[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// Burst is the class of an episode by the most pods that were terminating at once.
+type Burst string
+
+const (
+	Single Burst = "1"
+	Few    Burst = "2-9"
+	Many   Burst = "10+"
+)
+
+// bursts, the larger the later.
+var bursts = []Burst{Single, Few, Many}
+
+// BurstOf is the class of an episode with so many pods terminating at once.
+func BurstOf(most int) Burst {
+	switch {
+	case most >= 10:
+		return Many
+	case most >= 2:
+		return Few
+	}
+	return Single
+}
