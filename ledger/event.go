@@ -53,6 +53,9 @@ type Event struct {
 	Witness *Witness `json:"witness,omitempty"`
 	// Witnessing: this agent listens to connection tracking while pods leave: hello.
 	Witnessing bool `json:"witnessing,omitempty"`
+	// Consumers are the replicas that this agent reads or should: hello; heartbeat, if they are not what the last line
+	// said. Absent there: nothing new; empty: there are none any more.
+	Consumers []Consumer `json:"consumers,omitzero"`
 
 	From uint64 `json:"from,omitempty"` // gap: the lines From to To are lost
 	To   uint64 `json:"to,omitempty"`
@@ -60,6 +63,17 @@ type Event struct {
 
 	// NotReady is why this agent does not measure, "" if it does: hello, heartbeat.
 	NotReady string `json:"not_ready,omitempty"`
+}
+
+// Consumer is a replica of an ingress controller, a DNS server or a mesh on this node.
+type Consumer struct {
+	Place   string `json:"place"` // its kind
+	Replica string `json:"replica"`
+	// Fidelity is what its answers show, and Lag how much later than that it may still act as before, in seconds.
+	Fidelity string  `json:"fidelity,omitempty"`
+	Lag      float64 `json:"lag_bound_seconds,omitempty"`
+	// Unread is why nothing can be told of it now, "" if it is read.
+	Unread string `json:"unread,omitempty"`
 }
 
 // EventType tells the lines apart.

@@ -118,10 +118,11 @@ func (c *consumers) Run(ctx context.Context) error {
 	c.reconcile(time.Now())
 	c.mu.Unlock()
 	every(ctx, time.Second, c.expire)
-	c.mu.Lock() // no poller starts any more
-	defer c.mu.Unlock()
-	err := c.group.Wait()
-	for _, r := range c.at {
+	c.mu.Lock()
+	all := maps.Clone(c.at) // no other starts any more
+	c.mu.Unlock()
+	err := c.group.Wait() // without the lock: readers of the event lines ask who is read
+	for _, r := range all {
 		// Who starts here again has looked at no replica, and cannot take these up.
 		if pending, _ := r.books.Open(); pending > 0 {
 			r.books.Blind("consumer", time.Now())
@@ -238,6 +239,9 @@ func (c *consumers) end(id string, at time.Time) {
 func (c *consumers) apply(changes []ledger.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ctx != nil && c.ctx.Err() != nil {
+		return // what were opened now would have no outcome
+	}
 	entered, names := c.enter(changes)
 	for _, r := range c.at {
 		var own []ledger.Change

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/lastcall-k8s/lastcall/ledger"
 	"github.com/lastcall-k8s/lastcall/probes/consumer"
 	"github.com/lastcall-k8s/lastcall/watcher"
 )
@@ -36,6 +37,26 @@ func (c *consumers) status() consumersStatus {
 		s.Unread = append(s.Unread, unread{u.Kind, u.Name, u.Unread})
 	}
 	return s
+}
+
+// told is what readers of the event lines are told of the replicas; not nil, for an empty list is news too.
+func (c *consumers) told() []ledger.Consumer {
+	list := []ledger.Consumer{}
+	if c == nil {
+		return list
+	}
+	s := c.status()
+	for _, r := range s.Replicas {
+		t := ledger.Consumer{Place: r.Place, Replica: r.Replica, Fidelity: string(r.Fidelity), Lag: r.Lag.Seconds(), Unread: r.Trouble}
+		if t.Unread == "" && r.Read.IsZero() {
+			t.Unread = "it was not looked at yet"
+		}
+		list = append(list, t)
+	}
+	for _, u := range s.Unread {
+		list = append(list, ledger.Consumer{Place: u.Place, Replica: u.Replica, Unread: u.Why})
+	}
+	return list
 }
 
 func consumerPods(own []watcher.OwnPod) []consumer.Pod {

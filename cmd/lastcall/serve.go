@@ -84,6 +84,15 @@ func (s *server) v1(stop context.Context) http.Handler {
 	return mux
 }
 
+// hello says who this is.
+func (s *server) hello() ledger.Event {
+	e := s.who()
+	if told := s.consumers.Load().told(); len(told) > 0 {
+		e.Consumers = told
+	}
+	return e
+}
+
 // stream writes the lines since a sequence number, the newest state, and if asked what follows.
 func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Context, since uint64) {
 	if since == 0 {
@@ -91,11 +100,12 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 	}
 	out := http.NewResponseController(w)
 	follow := r.FormValue("follow") != "" && r.FormValue("follow") != "0"
-	hello := s.who()
+	hello := s.hello()
 	hello.Boot, hello.Type, hello.At, hello.NotReady = s.events.Boot, ledger.EventHello, s.time.now(), s.notReady()
 	if json.NewEncoder(w).Encode(hello) != nil {
 		return
 	}
+	told := hello.Consumers
 	for {
 		applied := s.applied() // before the lines: they must have all that it stands for
 		lines, next, lost := s.events.Since(since)
@@ -114,6 +124,9 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 		}
 		beat := ledger.Event{Boot: s.events.Boot, Type: ledger.EventHeartbeat, At: s.time.now(), Next: next,
 			ResourceVersion: applied, NotReady: s.notReady()}
+		if now := s.consumers.Load().told(); !slices.Equal(now, told) {
+			told, beat.Consumers = now, now
+		}
 		if line.Encode(beat) != nil || out.Flush() != nil || !follow {
 			return
 		}
