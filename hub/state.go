@@ -59,7 +59,8 @@ func (n *node) clockError() (float64, bool) {
 // Status is the hub's account of itself.
 func (h *Hub) Status(ctx context.Context) (report.Status, error) {
 	s := report.Status{Version: h.cfg.Version, StoreBytes: h.cfg.Store.Bytes()}
-	s.Agents, s.Lag = h.agents()
+	v := h.view()
+	s.Agents, s.Lag = v.agents, v.lag
 	if st, err := h.cfg.Store.Stats(ctx); err == nil {
 		s.Departures, s.Oldest = st.Departures, st.Oldest
 	} else if ctx.Err() == nil {
@@ -71,8 +72,12 @@ func (h *Hub) Status(ctx context.Context) (report.Status, error) {
 	return s, nil
 }
 
-// Places are all places and how they do, those with trouble first.
+// Places are all places and how they did a second ago, those with trouble first.
 func (h *Hub) Places(context.Context) ([]report.Place, error) {
+	return slices.Clone(h.view().places), nil
+}
+
+func (h *Hub) places() []report.Place {
 	past := map[pastKey]report.Place{}
 	for _, p := range h.cfg.Store.Places() {
 		past[pastKey{p.Node, p.Kind, p.Family}] = p
@@ -111,7 +116,7 @@ func (h *Hub) Places(context.Context) ([]report.Place, error) {
 	slices.SortFunc(ps, func(a, b report.Place) int {
 		return cmp.Or(trouble(a)-trouble(b), cmp.Compare(a.Node, b.Node), spot{a.Kind, a.Replica, a.Family}.compare(spot{b.Kind, b.Replica, b.Family}))
 	})
-	return ps, nil
+	return ps
 }
 
 // pastKey is what the store sums up by: replicas come and go, so those of a kind on a node are one there.
