@@ -383,6 +383,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 		Log:      log,
 	}
 	if others != nil {
+		others.announce = books.Tell
 		told.Ready, told.Headless, told.Pods = others.apply, true, others.pods
 	}
 	watch, err := watcher.New(told)

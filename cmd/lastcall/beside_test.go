@@ -136,6 +136,10 @@ func TestBesideAConsumer(t *testing.T) {
 		t.Fatal("the events ended: ", lines.Err())
 		return ledger.Event{}
 	}
+	hello := next(func(e ledger.Event) bool { return e.Type == ledger.EventHello })
+	if want := (ledger.Consumer{Place: "envoy", Replica: "edge/envoy-x", Fidelity: "dataplane", Lag: 1}); len(hello.Consumers) != 1 || hello.Consumers[0] != want {
+		t.Errorf("who is read: %+v, want %+v", hello.Consumers, want)
+	}
 	slice.Endpoints[1] = endpoint("10.0.0.2", "b", true)
 	must(admin.DiscoveryV1().EndpointSlices("default").Update(ctx, slice, metav1.UpdateOptions{}))
 	next(func(e ledger.Event) bool {
@@ -158,6 +162,13 @@ func TestBesideAConsumer(t *testing.T) {
 			t.Errorf("/metrics lacks %s", want)
 		}
 	}
+	// It cannot be read any more, which shows when the next removal is looked for: a heartbeat says so.
+	envoy.Close()
+	slice.Endpoints[0] = endpoint("10.0.0.1", "a", true)
+	must(admin.DiscoveryV1().EndpointSlices("default").Update(ctx, slice, metav1.UpdateOptions{}))
+	next(func(e ledger.Event) bool {
+		return e.Type == ledger.EventHeartbeat && len(e.Consumers) == 1 && e.Consumers[0].Unread != ""
+	})
 	stop()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -25,6 +25,8 @@ type consumers struct {
 	events  *ledger.Ring
 	horizon time.Duration
 	log     *slog.Logger
+	// announce writes which pods depart, before a line here names them; nil where nobody else does.
+	announce func()
 
 	mu       sync.Mutex
 	ctx      context.Context // of Run; nil before it, cancelled after
@@ -249,6 +251,9 @@ func (c *consumers) apply(changes []ledger.Change) {
 			if ch.Excluded || ch.Headless == r.named && (ch.Left == nil || r.sendsTo(*ch.Left)) {
 				own = append(own, ch)
 			}
+		}
+		if c.announce != nil && slices.ContainsFunc(own, func(ch ledger.Change) bool { return ch.Left != nil }) {
+			c.announce()
 		}
 		watch, forget := r.books.Apply(own)
 		r.poller.Forget(forget)

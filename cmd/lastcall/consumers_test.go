@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/lastcall-k8s/lastcall/hub"
 	"github.com/lastcall-k8s/lastcall/ledger"
 	"github.com/lastcall-k8s/lastcall/probes/consumer"
 	"github.com/lastcall-k8s/lastcall/watcher"
@@ -54,6 +56,8 @@ func TestConsumers(t *testing.T) {
 				IPs: []netip.Addr{at.Addr()}, Containers: []watcher.OwnContainer{{Name: "controller", ID: "c9", Running: true}}},
 		}
 	}
+	books := ledger.New(ledger.Config{Place: place, Backend: "nftables", Families: []ledger.Family{ledger.IPv4}, Metrics: metrics, Events: ring})
+	c.announce = books.Tell
 	c.pods(pod("c1")) // before Run
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -83,6 +87,8 @@ func TestConsumers(t *testing.T) {
 	// Two that are there, one of a Service that Traefik does not serve, one of a headless Service.
 	headless := left(1)
 	headless.Headless = true
+	// kube-proxy's ledger is told first, and keeps the announcement for the line that its commit will write.
+	books.Apply([]ledger.Change{{At: time.Now(), Departed: &ledger.Departure{Pod: ledger.Pod{UID: "pod-1"}, Reason: ledger.Delete}}, left(1)})
 	c.apply([]ledger.Change{left(1), left(2), left(9), headless})
 	show("10.0.0.3:80", "10.0.0.4:80")
 	landed := "removals traefik edge/traefik-x landed"
@@ -97,6 +103,14 @@ func TestConsumers(t *testing.T) {
 	})
 	if s := c.status().Replicas[0]; s.Pending != 0 {
 		t.Errorf("%d pending", s.Pending)
+	}
+	if text := rawLines(ring); !strings.Contains(text, `"leaving"`) || strings.Index(text, `"leaving"`) > strings.Index(text, `"place":"traefik"`) {
+		t.Errorf("a replica names a pod that was not announced:\n%s", text)
+	}
+	want := []ledger.Consumer{{Place: "traefik", Replica: "edge/traefik-x", Fidelity: "dataplane"},
+		{Place: "ingress-nginx", Replica: "edge/nginx-y", Unread: c.status().Unread[0].Why}}
+	if got := c.told(); !slices.Equal(got, want) {
+		t.Errorf("readers are told of %+v, want %+v", got, want)
 	}
 
 	// The container restarts: that place has ended, and another begins.
@@ -124,14 +138,15 @@ func TestConsumers(t *testing.T) {
 	}
 	c.pods(pod("c3")) // after the end: nothing starts
 
-	want := `# HELP lastcall_removals_total Removals by how they ended. Every removal ends in exactly one outcome.
+	series := `# HELP lastcall_removals_total Removals by how they ended. Every removal ends in exactly one outcome.
 # TYPE lastcall_removals_total counter
 `
 	for _, o := range []string{"absent 0", "excluded 1", "expired 0", "gap 1", "landed 2", "restored 0", "superseded 0"} {
 		name, n, _ := strings.Cut(o, " ")
-		want += fmt.Sprintf("lastcall_removals_total{family=\"ipv4\",outcome=%q,place=\"traefik\"} %s\n", name, n)
+		series += fmt.Sprintf("lastcall_removals_total{family=\"ipv4\",outcome=%q,place=\"kube-proxy\"} 0\n", name)
+		series += fmt.Sprintf("lastcall_removals_total{family=\"ipv4\",outcome=%q,place=\"traefik\"} %s\n", name, n)
 	}
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "lastcall_removals_total"); err != nil {
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(series), "lastcall_removals_total"); err != nil {
 		t.Error(err)
 	}
 	if n, err := testutil.GatherAndCount(reg, "lastcall_consumer_requests_total", "lastcall_consumer_lag_bound_seconds"); n != 3 || err != nil {
@@ -166,6 +181,17 @@ func lines(t *testing.T, ring *ledger.Ring) (out []string) {
 		}
 	}
 	return out
+}
+
+// TestConsumersOfTheHub: the hub takes these kinds for known.
+func TestConsumersOfTheHub(t *testing.T) {
+	var names []string
+	for _, k := range consumer.Kinds {
+		names = append(names, k.Name)
+	}
+	if !slices.Equal(names, hub.Consumers) {
+		t.Errorf("agents read %q, the hub knows %q", names, hub.Consumers)
+	}
 }
 
 // TestConsumersFlag: a file that is wrong is told at start.
