@@ -142,7 +142,8 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 		d.T0Source = ledger.T0Unknown
 	}
 	s.place(o, &d)
-	d.Missing = slices.Concat(s.unread, s.missing[:min(len(s.missing), maxMissing-len(s.unread))])
+	unread := s.unread[:min(len(s.unread), maxMissing)]
+	d.Missing = slices.Concat(unread, s.missing[:min(len(s.missing), maxMissing-len(unread))])
 	d.MissingMore = len(s.unread) + len(s.missing) - len(d.Missing)
 	for i := range s.places {
 		switch p := &s.places[i]; {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 	"unique"
@@ -15,6 +16,25 @@ import (
 // Consumers are the kinds of places, besides kube-proxy, that agents know without being told. Config.Consumers adds those
 // that a configuration declares. Kinds are values of labels: no others are taken from anybody.
 var Consumers = []string{"traefik", "envoy", "ingress-nginx", "haproxy", "dns", "node-local-dns"}
+
+// maxKinds is as many as a configuration of the agents may have.
+const maxKinds = 16
+
+// kindName is how agents let a kind be named.
+var kindName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+
+// CheckConsumers says whether these kinds can be added.
+func CheckConsumers(kinds []string) error {
+	if len(kinds) > maxKinds {
+		return fmt.Errorf("%d kinds: each is a value of labels, at most %d are taken", len(kinds), maxKinds)
+	}
+	for _, k := range kinds {
+		if !kindName.MatchString(k) || k == kubeProxy {
+			return fmt.Errorf("%q: want a name of lower-case letters, digits and -, such as kong", k)
+		}
+	}
+	return nil
+}
 
 // Limits of what an agent can make the hub hold of consumers. It reads at most 32 replicas, in two families.
 const (
