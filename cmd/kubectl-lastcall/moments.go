@@ -130,7 +130,10 @@ func kinds(d report.Departure) (ms []moment) {
 		if k.LastCall == nil || k.Pending > 0 || d.Straggler != nil && d.Straggler.Kind == k.Kind {
 			continue
 		}
-		text := fmt.Sprintf("all of %s had let go", report.Plural(k.Places, "place"))
+		text := "had let go"
+		if k.Places > 1 {
+			text = fmt.Sprintf("the last of %s had let go", report.Plural(k.Places, "place"))
+		}
 		if worth := k.FidelityWords(); worth != "" {
 			text += ": " + worth
 		}
