@@ -68,6 +68,18 @@ func TestConsumerIsLast(t *testing.T) {
 	if d := w.judged(2 * time.Second); d.Complete || d.Pending != 1 || d.Late != report.Unknown {
 		t.Fatalf("complete %v with %d pending at the replica, late %s", d.Complete, d.Pending, d.Late)
 	}
+	b, at := w.j.nodes["b"], spot{"traefik", "edge/traefik-x", ledger.IPv4}
+	open := w.j.pending()
+	if o := open.others[otherAt{b, at}]; o.pending != 1 || !o.oldest.Equal(epoch) || open.of(b, ledger.IPv4).pending != 0 || open.of(b, "").pending != 0 {
+		t.Errorf("pending %+v", open)
+	}
+	for age, want := range map[time.Duration]report.PlaceState{time.Minute: report.PlaceOK, 6 * time.Minute: report.PlaceStuck} {
+		p := report.Place{Replica: at.replica}
+		open.others[otherAt{b, at}].tell(&p, epoch.Add(age))
+		if state, why := b.replica(p, ""); state != want || (why == "") != (want == report.PlaceOK) {
+			t.Errorf("pending for %v it is %s: %s", age, state, why)
+		}
+	}
 	// traefik-y was last seen with the pod before T0: there is no lower bound.
 	w.replica("b", "traefik", "edge/traefik-y", -time.Minute, 400*ms, landedOnce())
 	w.replica("b", "traefik", "edge/traefik-x", 2*time.Second, 4*time.Second, ledger.Settled{Outcomes: map[ledger.Outcome]int{ledger.Landed: 1},

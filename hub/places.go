@@ -40,7 +40,7 @@ func (h *Hub) places() []report.Place {
 		for _, f := range families {
 			p := past[pastKey{n.name, kubeProxy, f}]
 			p.Node, p.Kind, p.Backend, p.Family = n.name, kubeProxy, n.backend, f
-			open[openKey{n, spot{kubeProxy, "", f}}].tell(&p, now)
+			open.of(n, f).tell(&p, now)
 			if err, ok := n.clockError(); ok {
 				p.ClockError = &err
 			}
@@ -67,11 +67,6 @@ type pastKey struct {
 	family     ledger.Family
 }
 
-type openKey struct {
-	node *node
-	spot
-}
-
 // opened is what is pending at a place, and since when.
 type opened struct {
 	pending int
@@ -86,31 +81,64 @@ func (o opened) tell(p *report.Place, now time.Time) {
 	}
 }
 
-// pending is what is open in all rows, by place.
-func (j *joiner) pending() map[openKey]opened {
-	open := map[openKey]opened{}
+// pendingPlaces is what is pending at all places. Rows that 5,000 nodes have not answered are read every second.
+type pendingPlaces struct {
+	nodes  [2][]opened // kube-proxy's, by family and by the nodes' numbers
+	others map[otherAt]opened
+}
+
+// otherAt is a replica on a node, whichever boot of its agent tells of it.
+type otherAt struct {
+	node *node
+	spot
+}
+
+func (j *joiner) pending() pendingPlaces {
+	open := pendingPlaces{others: map[otherAt]opened{}}
+	for i := range open.nodes {
+		open.nodes[i] = make([]opened, len(j.numbered))
+	}
 	for _, r := range j.rows {
 		if r.open == 0 {
 			continue
 		}
-		for p, at := range r.places {
-			if p.pending == 0 {
-				continue
+		for i := range r.parts {
+			for at := range r.parts[i] {
+				if p := &r.parts[i][at]; p.pending > 0 {
+					open.nodes[i][at].add(p, r)
+				}
 			}
-			o := open[openKey{p.boot.node, at}]
-			o.pending += int(p.pending)
-			if o.oldest.IsZero() || r.born.Before(o.oldest) {
-				o.oldest = r.born
+		}
+		for k, p := range r.others {
+			if p.pending > 0 {
+				at := otherAt{k.boot.node, spot{k.kind, k.replica, k.family}}
+				o := open.others[at]
+				o.add(p, r)
+				open.others[at] = o
 			}
-			open[openKey{p.boot.node, at}] = o
 		}
 	}
 	return open
 }
 
+func (o *opened) add(p *part, r *row) {
+	o.pending += int(p.pending)
+	if o.oldest.IsZero() || r.born.Before(o.oldest) {
+		o.oldest = r.born
+	}
+}
+
+// of is what is pending at a node's kube-proxy; of no family, nothing.
+func (p pendingPlaces) of(n *node, f ledger.Family) opened {
+	if i := slices.Index(families[:], f); i >= 0 {
+		return p.nodes[i][n.number]
+	}
+	return opened{}
+}
+
 // replicas are the places of a node that are not kube-proxy's: one for each replica and family that did something, and one
 // of a replica that did nothing yet.
-func (j *joiner) replicas(n *node, past map[pastKey]report.Place, open map[openKey]opened, now time.Time) (ps []report.Place) {
+func (j *joiner) replicas(n *node, past map[pastKey]report.Place, open pendingPlaces, now time.Time) (ps []report.Place) {
 	for _, c := range n.consumers {
 		if !j.kindKnown(c.Place) {
 			c.Unread = kindUnknown
@@ -119,7 +147,7 @@ func (j *joiner) replicas(n *node, past map[pastKey]report.Place, open map[openK
 		for _, f := range [...]ledger.Family{ledger.IPv4, ledger.IPv6, ""} {
 			p := past[pastKey{n.name, c.Place, f}]
 			p.Node, p.Kind, p.Replica, p.Backend, p.Family = n.name, c.Place, c.Replica, c.Fidelity, f
-			open[openKey{n, spot{c.Place, c.Replica, f}}].tell(&p, now)
+			open.others[otherAt{n, spot{c.Place, c.Replica, f}}].tell(&p, now)
 			if p.Samples+p.Last+p.Pending == 0 && (f != "" || some) {
 				continue
 			}
