@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,17 +16,6 @@ import (
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
-
-// TestSleepLine: what the watcher recognises as a sleep is what is changed here.
-func TestSleepLine(t *testing.T) {
-	source, err := os.ReadFile("../../watcher/container.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(source), "`"+sleepLine.String()+"`") {
-		t.Error("watcher/container.go recognises something else")
-	}
-}
 
 func TestSleepFor(t *testing.T) {
 	for _, c := range []struct {
