@@ -39,7 +39,7 @@ func CheckConsumers(kinds []string) error {
 // Limits of what an agent can make the hub hold of consumers. It reads at most 32 replicas, in two families.
 const (
 	maxConsumers = 64  // replicas that one agent names
-	maxOthers    = 128 // parts of a row that one boot of an agent tells
+	maxOthers    = 128 // parts of a row that the agents of a node tell, however often they begin anew
 	// othersWeigh is what a part in a map takes, in parts of a slice.
 	othersWeigh = 3
 )
@@ -101,16 +101,16 @@ func (j *joiner) other(r *row, n *node, e *ledger.Event, now time.Time) *part {
 	if p := r.others[k]; p != nil {
 		return p
 	}
-	if r.told[n.boot] >= maxOthers {
+	if r.told[n] >= maxOthers {
 		return nil
 	}
 	if r.others == nil {
-		r.others, r.told, r.facts = map[other]*part{}, map[*boot]int{}, map[string]fact{}
+		r.others, r.told, r.facts = map[other]*part{}, map[*node]int{}, map[string]fact{}
 	}
 	j.room(r, othersWeigh, now)
 	p := &part{boot: n.boot}
 	r.others[k] = p
-	r.told[n.boot]++
+	r.told[n]++
 	j.held += othersWeigh
 	f := fact{fidelity: e.Backend, lag: r.facts[k.kind].lag}
 	for _, c := range n.consumers {

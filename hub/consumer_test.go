@@ -270,6 +270,9 @@ func TestHostileConsumers(t *testing.T) {
 	}
 	w.deleted("a", 0, 30)
 	for i := range 3 * maxOthers {
+		if i == 2*maxOthers {
+			n.boot, w.seq["a"] = n.bootOf("boot-2"), 0
+		}
 		w.replica("a", "traefik", fmt.Sprint("edge/x", i), 0, 20*ms, ledger.Settled{Opened: 1, Open: ledger.Open{Pending: 1}})
 	}
 	if r := w.j.rows["u"]; len(r.others) != maxOthers || w.j.held != othersWeigh*maxOthers || w.j.unknown != 2*maxOthers || r.open != maxOthers {

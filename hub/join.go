@@ -60,7 +60,7 @@ type row struct {
 	version  uint64            // resource version by which every agent must have passed
 	parts    [2][]part         // by family and by the nodes' numbers
 	others   map[other]*part   // of replicas of consumers, which are few
-	told     map[*boot]int     // how many of others it told of
+	told     map[*node]int     // how many of others its agent told of
 	facts    map[string]fact   // by kind of others
 	since    []uint64          // first line of each node about it, by its number; 0: none
 	open     int               // parts with something open

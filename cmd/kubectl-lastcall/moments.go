@@ -137,7 +137,7 @@ func kinds(d report.Departure) (ms []moment) {
 		if worth := k.FidelityWords(); worth != "" {
 			text += ": " + worth
 		}
-		ms = append(ms, moment{at: k.LastCall.Hi, name: k.Kind, text: text})
+		ms = append(ms, moment{at: k.LastCall.Hi, name: visible(k.Kind), text: text})
 	}
 	return ms
 }

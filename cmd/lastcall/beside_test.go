@@ -141,7 +141,8 @@ func TestBesideAConsumer(t *testing.T) {
 		t.Errorf("who is read: %+v, want %+v", hello.Consumers, want)
 	}
 	slice.Endpoints[1] = endpoint("10.0.0.2", "b", true)
-	must(admin.DiscoveryV1().EndpointSlices("default").Update(ctx, slice, metav1.UpdateOptions{}))
+	slice, err = admin.DiscoveryV1().EndpointSlices("default").Update(ctx, slice, metav1.UpdateOptions{})
+	must(nil, err)
 	next(func(e ledger.Event) bool {
 		return e.Place == "envoy" && len(e.Departures) == 1 && e.Departures[0].Pending == 1
 	})

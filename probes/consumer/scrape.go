@@ -62,8 +62,8 @@ func (s Scrape) Kind(name string) (Kind, error) {
 	lag := time.Duration(0)
 	if s.LagBound != "" {
 		var err error
-		if lag, err = time.ParseDuration(s.LagBound); err != nil || lag < 0 {
-			errs = append(errs, fmt.Errorf("lagBound %q: must be a duration such as 1s", s.LagBound))
+		if lag, err = time.ParseDuration(s.LagBound); err != nil || lag < 0 || lag > time.Hour {
+			errs = append(errs, fmt.Errorf("lagBound %q: must be a duration such as 1s, at most 1h", s.LagBound))
 		}
 	}
 	if s.Fidelity != ShowsDataplane && s.Fidelity != ShowsConfig {
