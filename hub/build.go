@@ -19,7 +19,7 @@ const (
 	maxMissing = 20
 )
 
-// kubeProxy is the one kind of place so far.
+// kubeProxy is the kind of place that every node has. See Consumers for the others.
 const kubeProxy = "kube-proxy"
 
 // freeze keeps of a complete row what its places did, and drops the places: while its pod ends, which may take
@@ -27,9 +27,10 @@ const kubeProxy = "kube-proxy"
 func (j *joiner) freeze(r *row, d report.Departure) {
 	d.Containers, d.Told, d.ToldWhy, d.Late, d.Exposure = nil, nil, "", report.Unknown, nil
 	d.Connections, d.Refused = nil, nil
-	j.held -= len(r.parts[0]) + len(r.parts[1])
+	j.held -= len(r.parts[0]) + len(r.parts[1]) + othersWeigh*len(r.others)
 	r.routed = r.placed()
-	r.frozen, r.latest, r.parts, r.since, r.missing = &d, nil, [2][]part{}, nil, nil
+	r.frozen, r.latest, r.parts, r.since, r.missing, r.unread = &d, nil, [2][]part{}, nil, nil, nil
+	r.others, r.told, r.facts = nil, nil, nil
 }
 
 // sight is a row at one moment. A row of 5,000 places takes milliseconds to build, and every line waits for the hub's lock:
@@ -42,7 +43,7 @@ type sight struct {
 // placed is one place's part in a row, with what was worked out of it.
 type placed struct {
 	*part
-	family ledger.Family
+	spot
 
 	known, seen      bool    // whether the following are
 	from, to, seenAt float64 // seconds after T0
@@ -53,7 +54,8 @@ type placed struct {
 // look takes a sight.
 func (r *row) look() *sight {
 	s := &sight{row: *r}
-	s.since, s.ports = nil, maps.Clone(r.ports)
+	s.since, s.ports, s.told = nil, maps.Clone(r.ports), nil
+	s.others, s.facts = r.lookOthers(), maps.Clone(r.facts)
 	for i := range s.parts {
 		s.parts[i] = slices.Clone(r.parts[i])
 		for at := range s.parts[i] {
@@ -140,8 +142,9 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 		d.T0Source = ledger.T0Unknown
 	}
 	s.place(o, &d)
-	d.Missing = slices.Clone(s.missing[:min(len(s.missing), maxMissing)])
-	d.MissingMore = len(s.missing) - len(d.Missing)
+	unread := s.unread[:min(len(s.unread), maxMissing)]
+	d.Missing = slices.Concat(unread, s.missing[:min(len(s.missing), maxMissing-len(unread))])
+	d.MissingMore = len(s.unread) + len(s.missing) - len(d.Missing)
 	for i := range s.places {
 		switch p := &s.places[i]; {
 		case !p.unusable:
@@ -173,16 +176,10 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 
 // place works out when each place let go and sorts them: those still pending first, then the latest. It sums them up in d.
 func (s *sight) place(o origin, d *report.Departure) {
-	var sum outcomes
-	var pending, retained uint32
-	s.places = make([]placed, 0, len(s.parts[0])+len(s.parts[1]))
-	for part, family := range s.row.places {
-		p := placed{part: part.told(), family: family}
-		pending += p.pending
-		retained += p.retained
-		for i, n := range p.outcomes() {
-			sum[i] += n
-		}
+	kinds := map[string]*kindSum{}
+	s.places = make([]placed, 0, len(s.parts[0])+len(s.parts[1])+len(s.others))
+	for part, at := range s.row.places {
+		p := placed{part: part.told(), spot: at}
 		if p.hi != 0 && !p.open() {
 			p.settle(o)
 		}
@@ -190,18 +187,62 @@ func (s *sight) place(o origin, d *report.Departure) {
 		if first, ok := o.seconds(p.boot, p.seenFirst); ok && (d.Seen == nil || first < *d.Seen) {
 			d.Seen = &first
 		}
+		if kinds[at.kind] == nil {
+			kinds[at.kind] = &kindSum{}
+		}
+		kinds[at.kind].add(&p)
 		s.places = append(s.places, p)
 	}
 	slices.SortFunc(s.places, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(b.later(), a.later()), cmp.Compare(a.boot.node.name, b.boot.node.name), cmp.Compare(a.family, b.family))
+		return cmp.Or(cmp.Compare(b.later(), a.later()), cmp.Compare(a.boot.node.name, b.boot.node.name), a.spot.compare(b.spot))
 	})
-	d.Pending = int(pending + retained)
 	d.Kinds = []report.Kind{}
-	if len(s.places) > 0 {
-		kind := report.Kind{Kind: kubeProxy, Places: len(s.places), Outcomes: map[ledger.Outcome]int{}, Pending: int(pending), Retained: int(retained)}
-		sum.addTo(kind.Outcomes)
-		d.Kinds = append(d.Kinds, kind)
+	for _, name := range kindsInOrder(kinds) {
+		k := kinds[name].report(name, s.facts[name])
+		d.Pending += k.Pending + k.Retained
+		d.Kinds = append(d.Kinds, k)
 	}
+}
+
+// kindsInOrder: kube-proxy is first, for it is everywhere.
+func kindsInOrder(kinds map[string]*kindSum) []string {
+	return slices.SortedFunc(maps.Keys(kinds), func(a, b string) int {
+		switch {
+		case a == b:
+			return 0
+		case a == kubeProxy:
+			return -1
+		case b == kubeProxy:
+			return 1
+		}
+		return cmp.Compare(a, b)
+	})
+}
+
+// kindSum is what the places of a kind did.
+type kindSum struct {
+	places, pending, retained int
+	outcomes                  outcomes
+	lastCall                  *report.Span
+}
+
+func (k *kindSum) add(p *placed) {
+	k.places++
+	k.pending += int(p.pending)
+	k.retained += int(p.retained)
+	for i, n := range p.outcomes() {
+		k.outcomes[i] += n
+	}
+	if p.known && !p.unusable {
+		k.lastCall = latest(k.lastCall, p)
+	}
+}
+
+func (k *kindSum) report(name string, f fact) report.Kind {
+	out := report.Kind{Kind: name, Places: k.places, Outcomes: map[ledger.Outcome]int{}, Pending: k.pending, Retained: k.retained,
+		LastCall: k.lastCall, Fidelity: f.fidelity, LagBound: f.lag}
+	k.outcomes.addTo(out.Outcomes)
+	return out
 }
 
 // settle works out when the place let go.
@@ -238,7 +279,7 @@ func (p *placed) later() float64 {
 
 // landing says it in the words of a report. first is when the change was first seen anywhere.
 func (p *placed) landing(first *float64) report.Landing {
-	l := report.Landing{Node: p.boot.node.name, Kind: kubeProxy, Backend: p.boot.backend, Family: p.family, Pending: int(p.pending), Unusable: p.unusable}
+	l := report.Landing{Node: p.boot.node.name, Kind: p.kind, Replica: p.replica, Backend: p.boot.backend, Family: p.family, Pending: int(p.pending), Unusable: p.unusable}
 	if p.rare != nil && p.rare.backend != "" {
 		l.Backend = p.rare.backend
 	}
@@ -263,10 +304,7 @@ func (s *sight) lastCall(d *report.Departure) {
 	landed := 0 // those that can be used: s.places has the latest first
 	for _, p := range s.places {
 		if p.known && !p.unusable {
-			if d.LastCall == nil {
-				d.LastCall = &report.Span{}
-			}
-			d.LastCall.Lo, d.LastCall.Hi = max(d.LastCall.Lo, p.from), max(d.LastCall.Hi, p.to)
+			d.LastCall = latest(d.LastCall, &p)
 			landed++
 		}
 	}
@@ -297,6 +335,15 @@ func (s *sight) lastCall(d *report.Departure) {
 		straggler := last.landing(d.Seen)
 		d.Straggler = &straggler
 	}
+}
+
+// latest is [max lo, max hi] with another place.
+func latest(s *report.Span, p *placed) *report.Span {
+	if s == nil {
+		return &report.Span{Lo: p.from, Hi: p.to}
+	}
+	s.Lo, s.Hi = max(s.Lo, p.from), max(s.Hi, p.to)
+	return s
 }
 
 // strip is the distribution over time.

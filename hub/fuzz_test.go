@@ -36,7 +36,16 @@ func FuzzLines(f *testing.F) {
 	f.Add(bytes.Join(lines[:4], nil))
 	f.Add(bytes.Join([][]byte{lines[0], lines[len(lines)-1]}, nil))
 	f.Add(slices.Concat(lines[0], lines[2], lines[3], lines[len(lines)-2])) // not in sequence
+	f.Add(asReplica(bytes.Join(lines, nil)))
 	f.Fuzz(func(t *testing.T, answer []byte) { readAnswer(t, answer) })
+}
+
+// asReplica makes lines of kube-proxy those of a replica, which the hello names.
+func asReplica(answer []byte) []byte {
+	hello, rest, _ := bytes.Cut(answer, []byte("\n"))
+	hello = slices.Concat(bytes.TrimSuffix(hello, []byte("}")), []byte(`,"consumers":[{"place":"traefik","replica":"edge/x","lag_bound_seconds":1}]}`))
+	rest = bytes.ReplaceAll(rest, []byte(`"place":"kube-proxy"`), []byte(`"place":"traefik","replica":"edge/x"`))
+	return slices.Concat(hello, []byte("\n"), rest)
 }
 
 // TestRecordedLines: what was recorded is read as it was meant, so that the fuzz target begins in the middle of things.
@@ -45,15 +54,15 @@ func TestRecordedLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	landed, pending := 0, 0
-	for _, d := range readAnswer(t, text) {
-		for _, k := range d.Kinds {
-			landed += k.Outcomes[ledger.Landed]
+	for kind, text := range map[string][]byte{kubeProxy: text, "traefik": asReplica(text)} {
+		landed, pending := 0, 0
+		for _, d := range readAnswer(t, text) {
+			landed += kindOf(d, kind).Outcomes[ledger.Landed]
+			pending += d.Pending
 		}
-		pending += d.Pending
-	}
-	if landed != 1 || pending == 0 {
-		t.Errorf("%d removals landed and %d are pending, want 1 and some", landed, pending)
+		if landed != 1 || pending == 0 {
+			t.Errorf("%s: %d removals landed and %d are pending, want 1 and some", kind, landed, pending)
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ type Config struct {
 	AgentPort int
 	// Gap between one's last call and the next T0 that ends an episode.
 	Gap time.Duration
+	// Consumers are kinds of places that a configuration declares, beside those that are known (see Consumers).
+	Consumers []string
 	// Tag says what an episode was; nil: nobody can.
 	Tag     func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, error)
 	Metrics prometheus.Registerer
@@ -63,7 +65,7 @@ type Hub struct {
 
 // New reads where the last hub left off. It starts nothing.
 func New(ctx context.Context, cfg Config) *Hub {
-	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now()},
+	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers},
 		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }}
 	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}, of: map[string]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -291,7 +293,7 @@ func samples(uid string, places []placed) store.Landings {
 	s := store.Landings{UID: uid}
 	for _, p := range places {
 		if p.known && !p.unusable {
-			s.Places = append(s.Places, store.PlaceSample{Node: p.boot.node.name, Kind: kubeProxy, Family: p.family, Seconds: p.to})
+			s.Places = append(s.Places, store.PlaceSample{Node: p.boot.node.name, Kind: p.kind, Family: p.family, Seconds: p.to})
 		}
 	}
 	return s

@@ -20,6 +20,8 @@ type joiner struct {
 	begun    time.Time       // of this hub
 	// done are pods whose rows the hub before us has stored as complete: what is read of them again is only a part.
 	done map[string]bool
+	// kinds of places that a configuration declares.
+	kinds []string
 	// unknown counts lines about pods that no departure was announced for.
 	unknown int
 }
@@ -57,6 +59,9 @@ type row struct {
 
 	version  uint64            // resource version by which every agent must have passed
 	parts    [2][]part         // by family and by the nodes' numbers
+	others   map[other]*part   // of replicas of consumers, which are few
+	told     map[*node]int     // how many of others its agent told of
+	facts    map[string]fact   // by kind of others
 	since    []uint64          // first line of each node about it, by its number; 0: none
 	open     int               // parts with something open
 	stored   time.Time         // ours
@@ -68,6 +73,7 @@ type row struct {
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
 	finished time.Time         // ours, when it became complete
 	missing  []report.Missing  // shared with other rows: it is never changed in place
+	unread   []report.Missing  // likewise: kinds of places with replicas that cannot be read
 	answered int
 	expected int
 	dirty    bool // what is stored, or being stored, is not what is known
@@ -233,7 +239,13 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.T
 		j.unknown++ // it was complete: this opens or ends something that nobody expected any more
 		return
 	}
-	p := j.part(r, n, e.Family, now)
+	var p *part
+	if e.Place == kubeProxy {
+		p = j.part(r, n, e.Family, now)
+	} else if p = j.other(r, n, e, now); p == nil {
+		j.unknown++
+		return
+	}
 	was := p.open()
 	if p.boot != n.boot {
 		*p = p.begun(n.boot)
@@ -288,6 +300,7 @@ type census struct {
 	coming   int              // nodes that cannot answer yet: every row waits for them
 	fit      []*node          // by the version they have applied, lowest first
 	witness  int              // nodes that witness connections
+	unread   []report.Missing // kinds of places with replicas that cannot be read
 }
 
 const (
@@ -301,6 +314,7 @@ const (
 // joined; 5,000 of them for each row would be most of the hub's work.
 func (j *joiner) census(now, until time.Time) census {
 	var c census
+	var reading []*node
 	for _, n := range j.nodes {
 		if !n.expected || !n.ready || n.created.After(until) {
 			continue
@@ -313,6 +327,9 @@ func (j *joiner) census(now, until time.Time) census {
 			c.witness++
 		}
 		following := n.agent.following()
+		if following && len(n.consumers) > 0 {
+			reading = append(reading, n)
+		}
 		n.followed = n.followed || n.agent.state == report.AgentFollowing
 		missing := report.Missing{Place: n.name, Why: cmp.Or(n.agent.why, "agent does not answer")}
 		switch {
@@ -332,6 +349,7 @@ func (j *joiner) census(now, until time.Time) census {
 	}
 	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
 	c.young = append(c.young, c.missing...)
+	c.unread = j.unread(reading)
 	return c
 }
 
@@ -346,7 +364,7 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	}
 	age := now.Sub(r.born)
 	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
-	r.expected, r.missing = c.expected, c.young
+	r.expected, r.missing, r.unread = c.expected, c.young, c.unread
 	r.unwitnessed = c.expected - c.witness
 	if c.witness == 0 {
 		r.unwitnessed = -1
@@ -378,7 +396,7 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 }
 
 // placed reports whether any place told something.
-func (r *row) placed() bool { return len(r.parts[0])+len(r.parts[1]) > 0 }
+func (r *row) placed() bool { return len(r.parts[0])+len(r.parts[1])+len(r.others) > 0 }
 
 // finish completes a row.
 func (r *row) finish(now time.Time) {
@@ -388,9 +406,10 @@ func (r *row) finish(now time.Time) {
 
 // pendingAt counts the places where something is open whose agents are followed, and those whose agents may come back.
 func (r *row) pendingAt(now time.Time) (pending, returning int) {
-	for p := range r.places {
+	for p, at := range r.places {
 		switch n := p.boot.node; {
 		case !p.open(), !n.expected, !n.ready:
+		case at.kind != kubeProxy && p.boot != n.boot: // whoever began anew there has not looked at it before
 		case n.agent.following():
 			pending++
 		case now.Sub(n.heard) < replaced:

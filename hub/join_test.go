@@ -402,7 +402,7 @@ func TestImplausible(t *testing.T) {
 	good := func() ledger.Event {
 		return ledger.Event{Boot: n.boot.id, Type: ledger.EventRemovals, At: w.at("a", 0), Place: kubeProxy, Family: ledger.IPv4, Departures: []ledger.Settled{{UID: "u"}}}
 	}
-	if why := implausible(n, new(good()), epoch); why != "" {
+	if why := w.j.implausible(n, new(good()), epoch); why != "" {
 		t.Fatal("a good line: ", why)
 	}
 	for name, spoil := range map[string]func(*ledger.Event){
@@ -419,7 +419,7 @@ func TestImplausible(t *testing.T) {
 	} {
 		e := good()
 		spoil(&e)
-		if implausible(n, &e, epoch) == "" {
+		if w.j.implausible(n, &e, epoch) == "" {
 			t.Errorf("%s passes", name)
 		}
 	}

@@ -57,7 +57,11 @@ func (m *metrics) departed(d report.Departure) {
 		return
 	}
 	m.departure.WithLabelValues(string(d.Reason)).Observe(d.LastCall.Hi)
-	m.place.WithLabelValues("kube-proxy").Observe(d.LastCall.Hi)
+	for _, k := range d.Kinds {
+		if k.LastCall != nil {
+			m.place.WithLabelValues(k.Kind).Observe(k.LastCall.Hi)
+		}
+	}
 	if s := d.Straggler; s != nil && s.Stages != nil {
 		m.stage.WithLabelValues("api").Observe(s.Stages.API)
 		m.stage.WithLabelValues("watch").Observe(s.Stages.Watch)

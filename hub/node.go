@@ -19,21 +19,22 @@ type node struct {
 	expected bool      // it is in the Node list
 	taints   []string
 
-	agent    agentState
-	boots    []*boot // the newest few, oldest first
-	boot     *boot   // whose lines we read, nil before the first
-	next     uint64  // sequence number of the next line, in boot
-	applied  uint64  // newest slice resource version its watcher applied
-	backend  string
-	families []ledger.Family // measured
-	witness  bool            // it listens to connection tracking while pods leave
-	version  string
-	notReady string
-	lost     uint64
-	heard    time.Time
-	followed bool      // its newest lines were read once
-	failed   bool      // it was asked, and did not answer as it should
-	newest   time.Time // moment of the newest line
+	agent     agentState
+	boots     []*boot // the newest few, oldest first
+	boot      *boot   // whose lines we read, nil before the first
+	next      uint64  // sequence number of the next line, in boot
+	applied   uint64  // newest slice resource version its watcher applied
+	backend   string
+	families  []ledger.Family // measured
+	witness   bool            // it listens to connection tracking while pods leave
+	version   string
+	consumers []ledger.Consumer // replicas that it reads or should: replaced, never changed in place
+	notReady  string
+	lost      uint64
+	heard     time.Time
+	followed  bool      // its newest lines were read once
+	failed    bool      // it was asked, and did not answer as it should
+	newest    time.Time // moment of the newest line
 }
 
 type agentState struct {

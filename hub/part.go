@@ -8,7 +8,7 @@ import (
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
-// part is one place's share in a row: a node in one IP family. There may be hundreds of rows with 5,000 of them each, so
+// part is one place's share in a row: mostly a node's kube-proxy in one IP family. There may be hundreds of rows with 5,000 of them each, so
 // what most places do not have is apart, and moments are the agent's in nanoseconds since 1970, 0 if unknown: 72 bytes.
 type part struct {
 	boot                *boot // that told it; nil: nothing was told of this place
@@ -154,13 +154,18 @@ func (j *joiner) part(r *row, n *node, f ledger.Family, now time.Time) *part {
 	return &r.parts[i][n.number]
 }
 
-// places are the parts that were told, with their families.
-func (r *row) places(yield func(*part, ledger.Family) bool) {
+// places are the parts that were told: those of every node's kube-proxy, and the others.
+func (r *row) places(yield func(*part, spot) bool) {
 	for i, f := range families {
 		for at := range r.parts[i] {
-			if p := &r.parts[i][at]; p.boot != nil && !yield(p, f) {
+			if p := &r.parts[i][at]; p.boot != nil && !yield(p, spot{kubeProxy, "", f}) {
 				return
 			}
+		}
+	}
+	for k, p := range r.others {
+		if !yield(p, spot{k.kind, k.replica, k.family}) {
+			return
 		}
 	}
 }

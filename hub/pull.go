@@ -330,6 +330,9 @@ func (r *reader) hello(lines *bufio.Reader, asked uint64) (again bool, err error
 	}
 	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
 	n.witness = e.Witnessing
+	if why := n.consumed(e.Consumers); why != "" {
+		return false, nonsense{errors.New(why)}
+	}
 	n.heard = h.cfg.Now()
 	n.agent.state, n.agent.why = report.AgentCatchingUp, ""
 	return known != asked, nil
@@ -359,6 +362,11 @@ func (h *Hub) line(n *node, e *ledger.Event, now time.Time) (caught bool, err er
 	case ledger.EventHeartbeat:
 		n.applied, n.notReady = max(version(e.ResourceVersion), n.applied), bound(e.NotReady, 512)
 		n.agent.state, n.agent.why, n.failed = report.AgentFollowing, "", false
+		if e.Consumers != nil {
+			if why := n.consumed(e.Consumers); why != "" {
+				return false, nonsense{errors.New(why)}
+			}
+		}
 		return true, nil
 	case ledger.EventGap:
 		if e.From != n.next || e.To < e.From {
@@ -374,7 +382,7 @@ func (h *Hub) line(n *node, e *ledger.Event, now time.Time) (caught bool, err er
 	}
 	n.next++
 	h.metrics.lines.Inc()
-	if why := implausible(n, e, now); why != "" {
+	if why := h.join.implausible(n, e, now); why != "" {
 		// Counted and passed over: one bad line is no reason to lose the good ones.
 		h.metrics.malformed.Inc()
 		return false, nil
@@ -388,7 +396,7 @@ var reasons = []ledger.Reason{ledger.Delete, ledger.Evict, ledger.Preempt, ledge
 	ledger.NodeLost, ledger.Completed, ledger.Unready, ledger.Selector, ledger.Vanished}
 
 // implausible says what is wrong with a line that decodes.
-func implausible(n *node, e *ledger.Event, now time.Time) string {
+func (j *joiner) implausible(n *node, e *ledger.Event, now time.Time) string {
 	ahead := func(t time.Time) bool {
 		at, _, ok := moment{n.boot, t}.ours()
 		return ok && at.Sub(now) > maxLead
@@ -400,10 +408,11 @@ func implausible(n *node, e *ledger.Event, now time.Time) string {
 		return "an interval that ends before it begins"
 	case len(e.Departures) > 10_000, len(e.Exits) > 100:
 		return "too much"
-	case e.Type == ledger.EventRemovals && e.Place != "kube-proxy":
-		return "a kind of place that this hub does not know"
 	case e.Type == ledger.EventRemovals && e.Family != ledger.IPv4 && e.Family != ledger.IPv6:
 		return "no IP family"
+	}
+	if why := j.nowhere(e); why != "" {
+		return why
 	}
 	if e.Type == ledger.EventWitness {
 		return implausibleWitness(e, ahead)

@@ -3,17 +3,12 @@ package hub
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/hub/store"
-	"github.com/lastcall-k8s/lastcall/ledger"
 )
-
-// stuckAfter is from when on a pending removal is not slow but stuck.
-const stuckAfter = 5 * time.Minute
 
 // agents are all nodes' agents by name, and for how long the one that was silent longest has been silent, in seconds.
 func (h *Hub) agents() (as []report.Agent, lag float64) {
@@ -70,95 +65,6 @@ func (h *Hub) Status(ctx context.Context) (report.Status, error) {
 		s.StoreError = err.Error()
 	}
 	return s, nil
-}
-
-// Places are all places and how they did a second ago, those with trouble first.
-func (h *Hub) Places(context.Context) ([]report.Place, error) {
-	return slices.Clone(h.view().places), nil
-}
-
-func (h *Hub) places() []report.Place {
-	type key struct {
-		node   string
-		family ledger.Family
-	}
-	past := map[key]report.Place{}
-	for _, p := range h.cfg.Store.Places() {
-		past[key{p.Node, p.Family}] = p
-	}
-	pending := map[key]int{}
-	oldest := map[key]time.Time{}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := h.cfg.Now()
-	for _, r := range h.join.rows {
-		if r.open == 0 {
-			continue
-		}
-		for p, family := range r.places {
-			if p.pending == 0 {
-				continue
-			}
-			at := key{p.boot.node.name, family}
-			pending[at] += int(p.pending)
-			if o := oldest[at]; o.IsZero() || r.born.Before(o) {
-				oldest[at] = r.born
-			}
-		}
-	}
-	ps := []report.Place{}
-	for _, n := range h.join.nodes {
-		if !n.expected {
-			continue
-		}
-		families := n.families
-		if len(families) == 0 {
-			families = []ledger.Family{""}
-		}
-		for _, f := range families {
-			k := key{n.name, f}
-			p := past[k]
-			p.Node, p.Kind, p.Backend, p.Family = n.name, "kube-proxy", n.backend, f
-			p.Pending = pending[k]
-			if o := oldest[k]; !o.IsZero() {
-				age := now.Sub(o).Seconds()
-				p.Oldest = &age
-			}
-			if err, ok := n.clockError(); ok {
-				p.ClockError = &err
-			}
-			p.State, p.Why = n.place(p)
-			if len(n.families) > 1 && f == ledger.IPv6 && p.Samples == 0 && p.Pending == 0 && p.State == report.PlaceOK {
-				continue // kube-proxy programs both families everywhere; most clusters use one
-			}
-			ps = append(ps, p)
-		}
-	}
-	trouble := func(p report.Place) int {
-		return slices.Index([]report.PlaceState{report.PlaceStuck, report.PlaceNotMeasured, report.PlaceOK}, p.State)
-	}
-	slices.SortFunc(ps, func(a, b report.Place) int {
-		return cmp.Or(trouble(a)-trouble(b), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Family, b.Family))
-	})
-	return ps
-}
-
-// place judges one.
-func (n *node) place(p report.Place) (report.PlaceState, string) {
-	switch {
-	case !n.ready:
-		return report.PlaceNotMeasured, "the node is not Ready: its places are excluded"
-	case n.agent.state == "" || n.agent.state == report.AgentMissing:
-		return report.PlaceNotMeasured, "no agent runs there; see kubectl lastcall check"
-	case n.agent.state == report.AgentUnreachable || n.agent.state == report.AgentRefused:
-		return report.PlaceNotMeasured, n.agent.why
-	case !n.measured():
-		return report.PlaceNotMeasured, cmp.Or(n.notReady, "its dataplane is "+cmp.Or(n.backend, "unknown"))
-	case p.Oldest != nil && *p.Oldest > stuckAfter.Seconds():
-		return report.PlaceStuck, fmt.Sprintf("it still sends new connections to %d deleted pods' endpoints; kube-proxy there has not applied what it was told: "+
-			"look at its log on %s, a longer preStop will not help", p.Pending, n.name)
-	}
-	return report.PlaceOK, ""
 }
 
 // NodeHistory is what is known of one node.

@@ -166,7 +166,7 @@ func TestImplausibleWitness(t *testing.T) {
 		return &ledger.Event{Type: ledger.EventWitness, Boot: n.boot.id, UID: "u", At: w.at("a", 0), Witness: &ledger.Witness{Own: true, Since: w.at("a", 0),
 			Began: ledger.NewSeries(w.at("a", 0)), Drain: &ledger.Drain{Ended: ledger.NewSeries(w.at("a", 0))}, Incomplete: []ledger.Missed{ledger.MissedRate}}}
 	}
-	if why := implausible(n, good(), epoch); why != "" {
+	if why := w.j.implausible(n, good(), epoch); why != "" {
 		t.Errorf("a good line: %s", why)
 	}
 	for name, spoil := range map[string]func(e *ledger.Event){
@@ -182,7 +182,7 @@ func TestImplausibleWitness(t *testing.T) {
 	} {
 		e := good()
 		spoil(e)
-		if why := implausible(n, e, epoch); why == "" {
+		if why := w.j.implausible(n, e, epoch); why == "" {
 			t.Errorf("%s: passed", name)
 		}
 	}

@@ -17,6 +17,7 @@ type Event struct {
 	NodeUID  string   `json:"node_uid,omitempty"` // hello: of the Node object, which no other cluster has; "" before it is known
 	Version  string   `json:"version,omitempty"`  // start, hello
 	Place    string   `json:"place,omitempty"`    // start, hello, removals
+	Replica  string   `json:"replica,omitempty"`  // removals, late: which place of that kind on this node, "" if it is the only one
 	Backend  string   `json:"backend,omitempty"`  // start, hello, removals; hello: also of one that is not measured
 	Families []Family `json:"families,omitempty"` // start, hello: those that are measured
 
@@ -52,6 +53,9 @@ type Event struct {
 	Witness *Witness `json:"witness,omitempty"`
 	// Witnessing: this agent listens to connection tracking while pods leave: hello.
 	Witnessing bool `json:"witnessing,omitempty"`
+	// Consumers are the replicas that this agent reads or should: hello; heartbeat, if they are not what the last line
+	// said. Absent there: nothing new; empty: there are none any more.
+	Consumers []Consumer `json:"consumers,omitzero"`
 
 	From uint64 `json:"from,omitempty"` // gap: the lines From to To are lost
 	To   uint64 `json:"to,omitempty"`
@@ -59,6 +63,17 @@ type Event struct {
 
 	// NotReady is why this agent does not measure, "" if it does: hello, heartbeat.
 	NotReady string `json:"not_ready,omitempty"`
+}
+
+// Consumer is a replica of an ingress controller, a DNS server or a mesh on this node.
+type Consumer struct {
+	Place   string `json:"place"` // its kind
+	Replica string `json:"replica"`
+	// Fidelity is what its answers show, and Lag how much later than that it may still act as before, in seconds.
+	Fidelity string  `json:"fidelity,omitempty"`
+	Lag      float64 `json:"lag_bound_seconds,omitempty"`
+	// Unread is why nothing can be told of it now, "" if it is read.
+	Unread string `json:"unread,omitempty"`
 }
 
 // EventType tells the lines apart.
@@ -200,10 +215,10 @@ func (r *Ring) stop(open map[string]Open, at time.Time) {
 // batch collects what one call of the ledger settles, so that a commit becomes one line however many
 // removals landed by it.
 type batch struct {
-	place, backend string
-	order          []group
-	lines          map[group]*Event
-	late_          []Event
+	place, replica, backend string
+	order                   []group
+	lines                   map[group]*Event
+	late_                   []Event
 }
 
 // group is what the removals of one line have in common.
@@ -213,14 +228,14 @@ type group struct {
 }
 
 func (l *Ledger) newBatch() *batch {
-	return &batch{place: l.cfg.Place, backend: l.cfg.Backend, lines: map[group]*Event{}}
+	return &batch{place: l.cfg.Place, replica: l.cfg.Replica, backend: l.cfg.Backend, lines: map[group]*Event{}}
 }
 
 // pod returns the pod's tally on the group's line.
 func (b *batch) pod(g group, at time.Time, uid string) *Settled {
 	e := b.lines[g]
 	if e == nil {
-		e = &Event{Type: EventRemovals, At: at, Place: b.place, Backend: b.backend, Family: g.family}
+		e = &Event{Type: EventRemovals, At: at, Place: b.place, Replica: b.replica, Backend: b.backend, Family: g.family}
 		b.lines[g] = e
 		b.order = append(b.order, g)
 	}
@@ -259,7 +274,7 @@ func (b *batch) landed(r Removal, ld Landing) {
 }
 
 func (b *batch) late(r Removal, ld Landing) {
-	b.late_ = append(b.late_, Event{Type: EventLate, At: ld.Hi, UID: r.UID, Service: r.Path.Service.String(),
+	b.late_ = append(b.late_, Event{Type: EventLate, At: ld.Hi, Place: b.place, Replica: b.replica, UID: r.UID, Service: r.Path.Service.String(),
 		Endpoint: r.Path.Endpoint.String(), Interval: ld.Interval})
 }
 

@@ -10,6 +10,8 @@ import (
 type Config struct {
 	// Place is the place kind of every removal here, for example "kube-proxy".
 	Place string
+	// Replica names the place if its kind has several on this node, for example "ingress/traefik-x7k2p".
+	Replica string
 	// Backend is the dataplane that programs it, for example "nftables".
 	Backend string
 	// Families that the probe measures. A path of another family has no place here: it opens no removal.
@@ -67,7 +69,7 @@ func New(cfg Config) *Ledger {
 	}
 	l := &Ledger{cfg: cfg, open: map[Key]*entry{}, shares: map[share]*Open{}, seen: map[Family]bool{},
 		untold: untold{leaving: map[string]Leaving{}, opened: map[share]*opened{}}}
-	cfg.Metrics.watch(l)
+	cfg.Metrics.open.watch(l)
 	return l
 }
 
@@ -233,6 +235,9 @@ func (l *Ledger) Land(landings []Landing) {
 		case ld.Absent:
 			l.close(e)
 			l.count(b, ld.Key, Absent, ld.Hi)
+		case ld.Unknown:
+			l.close(e)
+			l.count(b, ld.Key, Gap, ld.Hi)
 		default:
 			l.close(e)
 			l.cfg.Metrics.landed(e.Removal, ld)
@@ -291,6 +296,9 @@ func (l *Ledger) Tell() {
 	defer l.mu.Unlock()
 	l.tell()
 }
+
+// Close takes a ledger out of the gauges: its place has ended, and with it, by Excluded, what was open.
+func (l *Ledger) Close() { l.cfg.Metrics.open.forget(l) }
 
 // Stop writes the last event: what this agent leaves open. An agent that starts again on this
 // node re-arms the same removals, so they are not settled here.

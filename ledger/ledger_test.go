@@ -440,3 +440,58 @@ lastcall_landed_unbounded_total{place="kube-proxy"} 1
 		t.Errorf("lint: %v %v", problems, err)
 	}
 }
+
+// TestReplicas: a place kind with several replicas on a node keeps a ledger for each; metrics add up, lines name
+// the replica, and one that ended is in no gauge.
+func TestReplicas(t *testing.T) {
+	l, reg := newTest(t, Config{})
+	m := l.cfg.Metrics.For("envoy", "dataplane")
+	var envoys []*Ledger
+	for _, name := range []string{"ingress/envoy-a", "ingress/envoy-b"} {
+		envoys = append(envoys, New(Config{Place: "envoy", Replica: name, Backend: "dataplane", Families: []Family{IPv4}, Metrics: m, Events: l.cfg.Events}))
+	}
+	a, b := key("a", 1), key("b", 1)
+	l.Apply([]Change{left(a, 1)})
+	for _, e := range envoys {
+		e.Apply([]Change{left(a, 1), left(b, 2)})
+	}
+	l.Tell()
+	envoys[0].Tell()
+	envoys[0].Land(seen(envoys[0], landing(a, 10, 11), Landing{Key: b, Interval: Interval{Hi: ms(12)}, Unknown: true}))
+	want := `# HELP lastcall_removals_pending Removals seen and not yet settled.
+# TYPE lastcall_removals_pending gauge
+lastcall_removals_pending{family="ipv4",place="envoy"} 2
+lastcall_removals_pending{family="ipv4",place="kube-proxy"} 1
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "lastcall_removals_pending"); err != nil {
+		t.Error(err)
+	}
+	for o, want := range map[Outcome]float64{Landed: 1, Gap: 1, Absent: 0} {
+		if got := testutil.ToFloat64(m.outcomes.WithLabelValues("envoy", "ipv4", string(o))); got != want {
+			t.Errorf("%s: %v, want %v", o, got, want)
+		}
+	}
+	envoys[1].Apply([]Change{{At: ms(20), Excluded: true}})
+	envoys[1].Close()
+	want = `# HELP lastcall_removals_pending Removals seen and not yet settled.
+# TYPE lastcall_removals_pending gauge
+lastcall_removals_pending{family="ipv4",place="envoy"} 0
+lastcall_removals_pending{family="ipv4",place="kube-proxy"} 1
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "lastcall_removals_pending"); err != nil {
+		t.Error(err)
+	}
+	texts, _, _ := l.cfg.Events.Since(1)
+	got := map[string]int{}
+	for _, text := range texts {
+		var e Event
+		if err := json.Unmarshal(text, &e); err != nil {
+			t.Fatal(err)
+		}
+		got[e.Place+" "+e.Replica]++
+	}
+	// Told to be open, then one landed and one of which nothing is known; opened and excluded in one line.
+	if got["kube-proxy "] != 1 || got["envoy ingress/envoy-a"] != 3 || got["envoy ingress/envoy-b"] != 1 {
+		t.Errorf("lines by place: %v", got)
+	}
+}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +28,10 @@ type Metrics struct {
 	lost          *prometheus.CounterVec
 	received      *prometheus.CounterVec
 	synced        *prometheus.GaugeVec
-	reg           prometheus.Registerer
+	requests      *prometheus.CounterVec
+	failures      *prometheus.CounterVec
+	lag           *prometheus.GaugeVec
+	open          *openCollector
 	place         string
 	backend       string
 }
@@ -35,7 +39,7 @@ type Metrics struct {
 // NewMetrics registers the agent's metrics for one place kind. clockMaxError is the kernel's bound on the error of
 // this node's clock, in seconds.
 func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() float64) *Metrics {
-	m := &Metrics{reg: reg, place: place}
+	m := &Metrics{place: place, open: newOpenCollector()}
 	m.program = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "lastcall_removal_program_duration_seconds",
 		Help: "Time from the receipt of the API event that removed a path from this place's expected set until no new connection could take it. " +
@@ -77,24 +81,64 @@ func NewMetrics(reg prometheus.Registerer, place string, clockMaxError func() fl
 			"conntrack (connections were not witnessed for a while), capacity (too many open removals).", "source")
 	m.received = counter("lastcall_agent_watch_received_bytes_total",
 		"Bytes received from the API server, by resource, as they came over the wire after TLS.", "resource")
+	m.requests = counter("lastcall_consumer_requests_total",
+		"Readings of replicas of ingress controllers, DNS servers and meshes on this node, by why: pending (a removal is open there), "+
+			"look (endpoints were added). While neither is, there are none.", "place", "why")
+	m.failures = counter("lastcall_consumer_failures_total",
+		"Readings that failed, and so widened intervals or told nothing.", "place")
+	m.lag = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "lastcall_consumer_lag_bound_seconds",
+		Help: "How much later than what its replicas show a consumer may still act as before; it is in every interval. " +
+			"fidelity is dataplane or config: what they show.",
+	}, []string{"place", "fidelity"})
 	m.synced = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "lastcall_agent_watch_synced",
 		Help: "1 while the watch of the resource is established and synced, else 0.",
 	}, []string{"resource"})
 	reg.MustRegister(m.program, m.outcomes, m.uncertainty, m.unbounded, m.beforeSeen, m.late, m.resurrections,
-		m.afterLanding, m.dataplane, m.verify, m.lost, m.received, m.synced,
+		m.afterLanding, m.dataplane, m.verify, m.lost, m.received, m.synced, m.requests, m.failures, m.lag, m.open,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lastcall_agent_clock_max_error_seconds",
 			Help: "The kernel's own bound on this node's clock error (adjtimex maxerror). It grows without a time service.",
 		}, clockMaxError))
-	// A counter that appears with its first increment loses that increment in rate().
-	m.unbounded.WithLabelValues(place)
-	m.beforeSeen.WithLabelValues(place)
-	m.late.WithLabelValues(place)
-	m.resurrections.WithLabelValues(place)
-	m.uncertainty.WithLabelValues(place)
+	m.start()
 	m.lost.WithLabelValues("watch") // the others are rarer than a series is worth, and what they cost is in outcomes and lines
 	return m
+}
+
+// start begins the series that a place has from the first: a counter that appears with its first increment
+// loses that increment in rate().
+func (m *Metrics) start() {
+	m.unbounded.WithLabelValues(m.place)
+	m.beforeSeen.WithLabelValues(m.place)
+	m.late.WithLabelValues(m.place)
+	m.resurrections.WithLabelValues(m.place)
+	m.uncertainty.WithLabelValues(m.place)
+}
+
+// For are the same metrics for another place kind of this node.
+func (m *Metrics) For(place, backend string) *Metrics {
+	c := *m
+	c.place, c.backend = place, backend
+	c.start()
+	return &c
+}
+
+// Consumer says what the answers of this place are worth: its backend is what they show.
+func (m *Metrics) Consumer(lagBound time.Duration, whys ...string) {
+	m.lag.WithLabelValues(m.place, m.backend).Set(lagBound.Seconds())
+	m.failures.WithLabelValues(m.place)
+	for _, why := range whys {
+		m.requests.WithLabelValues(m.place, why)
+	}
+}
+
+// Asked counts a reading of a replica.
+func (m *Metrics) Asked(why string, failed bool) {
+	m.requests.WithLabelValues(m.place, why).Inc()
+	if failed {
+		m.failures.WithLabelValues(m.place).Inc()
+	}
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
@@ -180,36 +224,68 @@ func (m *Metrics) landed(r Removal, ld Landing) {
 	m.program.WithLabelValues(m.place, m.backend, f).Observe(program.Seconds())
 }
 
-// watch makes the gauges of open removals follow the ledger.
-func (m *Metrics) watch(l *Ledger) {
-	m.reg.MustRegister(&openCollector{l: l, place: m.place,
+// openCollector reads the ledgers at scrape time, so that the gauges cannot drift from them. A place kind
+// may have several ledgers, one for each replica.
+type openCollector struct {
+	mu              sync.Mutex
+	ledgers         []*Ledger
+	pending, oldest *prometheus.Desc
+}
+
+func newOpenCollector() *openCollector {
+	return &openCollector{
 		pending: prometheus.NewDesc("lastcall_removals_pending",
 			"Removals seen and not yet settled.", []string{"place", "family"}, nil),
 		oldest: prometheus.NewDesc("lastcall_removal_oldest_pending_timestamp_seconds",
 			"Unix time at which the oldest removal that is still routed here was seen; absent if there is none. "+
 				"Expired removals count until they land.", []string{"place", "family"}, nil),
-	})
+	}
 }
 
-// openCollector reads the ledger at scrape time, so that the gauges cannot drift from it.
-type openCollector struct {
-	l               *Ledger
-	place           string
-	pending, oldest *prometheus.Desc
+// watch makes the gauges of open removals follow the ledger.
+func (c *openCollector) watch(l *Ledger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ledgers = append(c.ledgers, l)
+}
+
+func (c *openCollector) forget(l *Ledger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ledgers = slices.DeleteFunc(c.ledgers, func(x *Ledger) bool { return x == l })
 }
 
 func (c *openCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.pending; ch <- c.oldest }
 
 func (c *openCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, f := range []Family{IPv4, IPv6} {
-		n, oldest, ever := c.l.pendingByFamily(f)
-		if !ever {
-			continue
+	type label struct{ place, family string }
+	type open struct {
+		n      int
+		oldest time.Time
+	}
+	c.mu.Lock()
+	ledgers := slices.Clone(c.ledgers)
+	c.mu.Unlock()
+	sum := map[label]open{}
+	for _, l := range ledgers {
+		for _, f := range []Family{IPv4, IPv6} {
+			n, oldest, ever := l.pendingByFamily(f)
+			if !ever {
+				continue
+			}
+			k := label{l.cfg.Place, string(f)}
+			o := sum[k]
+			o.n += n
+			if !oldest.IsZero() && (o.oldest.IsZero() || oldest.Before(o.oldest)) {
+				o.oldest = oldest
+			}
+			sum[k] = o
 		}
-		ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(n), c.place, string(f))
-		if !oldest.IsZero() {
-			ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue,
-				float64(oldest.UnixMicro())/1e6, c.place, string(f))
+	}
+	for k, o := range sum {
+		ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(o.n), k.place, k.family)
+		if !o.oldest.IsZero() {
+			ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, float64(o.oldest.UnixMicro())/1e6, k.place, k.family)
 		}
 	}
 }

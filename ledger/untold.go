@@ -74,7 +74,7 @@ func (l *Ledger) tell() {
 	order := l.untold.order
 	l.untold.order = nil
 	for _, f := range []Family{IPv4, IPv6} {
-		e := Event{Type: EventRemovals, Place: l.cfg.Place, Backend: l.cfg.Backend, Family: f}
+		e := Event{Type: EventRemovals, Place: l.cfg.Place, Replica: l.cfg.Replica, Backend: l.cfg.Backend, Family: f}
 		for _, at := range order {
 			o := l.untold.opened[at]
 			if o == nil || at.family != f {

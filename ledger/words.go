@@ -164,6 +164,8 @@ type Change struct {
 	At time.Time
 	// ResourceVersion of the object whose event it was; "" for a list.
 	ResourceVersion string
+	// Headless: it is of a Service without cluster IP.
+	Headless bool
 	// Departed announces a departure, before the removals it causes.
 	Departed *Departure
 	// Farewell tells how a departing pod ended, after its Departed.
@@ -175,6 +177,8 @@ type Change struct {
 	Retained *Removal
 	// Returned: the same pod is expected on the path again.
 	Returned *Key
+	// Entered: the pod is expected on the path from now on. The ledger takes no note of it.
+	Entered *Key
 	// Superseded: a live pod with another UID took the same path.
 	Superseded *Key
 	// Excluded: this node (the place itself) is going: everything open ends.
@@ -208,6 +212,8 @@ type Landing struct {
 	// Absent: no commit since the path was expected can have removed it, and it is not there:
 	// it was never programmed here.
 	Absent bool
+	// Unknown: it is not there, and nobody had looked before: whether it ever was cannot be said. It ends as gap.
+	Unknown bool
 }
 
 // Outcome is how a removal ended. Every removal has exactly one.

@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lastcall-k8s/lastcall/internal/apiserver"
+	"github.com/lastcall-k8s/lastcall/probes/consumer"
 )
 
 var update = flag.Bool("update", false, "write install.yaml instead of comparing it")
@@ -109,6 +110,9 @@ func TestWrongValues(t *testing.T) {
 		{"agent.tolerations[0].op=Exists", "at '/agent/tolerations/0': additional properties 'op' not allowed"},
 		{"agent.resources.limit.cpu=1", "at '/agent/resources': additional properties 'limit' not allowed"},
 		{"agent.extraArgs[0]=debug", "at '/agent/extraArgs/0'"},
+		{"agent.consumers.file=x", "at '/agent/consumers': additional properties 'file' not allowed"},
+		{"agent.consumers.config.consumer=x", "at '/agent/consumers/config': additional properties 'consumer' not allowed"},
+		{"agent.consumers.config.consumers[0].place=Kong", "at '/agent/consumers/config/consumers/0/place'"},
 		{"hub.replicas=2", "at '/hub': additional properties 'replicas' not allowed"},
 		{"hub.retentionMiB=1", "at '/hub/retentionMiB': minimum: got 1, want 64"},
 		{"hub.persistence.enabled=perhaps", "at '/hub/persistence/enabled': got string, want boolean"},
@@ -313,6 +317,26 @@ func TestCombinations(t *testing.T) {
 					t.Errorf("readiness is asked at port %d", p)
 				}
 			}},
+		{name: "consumers", sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true"}, agent: []string{"--consumers=auto"}, hub: []string{"!--consumer-kinds"}},
+		{name: "values of an older release", sets: []string{"tls.mode=selfSigned", "agent.consumers=null"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds"}},
+		{name: "consumers without the switch", sets: []string{"tls.mode=selfSigned", "agent.consumers.config.skip={traefik}"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds"}},
+		{name: "consumers that are declared", more: []string{"ConfigMap lastcall-consumers"},
+			sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true", "agent.consumers.config.skip={dns}",
+				"agent.consumers.config.consumers[0].place=traefik", "agent.consumers.config.consumers[0].pods.labels.app=ours", "agent.consumers.config.consumers[0].pods.port=9000",
+				"agent.consumers.config.consumers[1].place=skipper", "agent.consumers.config.consumers[1].pods.labels.app=skipper", "agent.consumers.config.consumers[1].pods.port=9911",
+				"agent.consumers.config.consumers[1].scrape.fidelity=dataplane", "agent.consumers.config.consumers[1].scrape.fetch={/routes}",
+				"agent.consumers.config.consumers[1].scrape.each=.[]", "agent.consumers.config.consumers[1].scrape.address=.url"},
+			agent: []string{"--consumers=/etc/lastcall/consumers/consumers.yaml"}, hub: []string{"--consumer-kinds=skipper"},
+			check: func(t *testing.T, agent, _ corev1.PodSpec, all map[string]any) {
+				if m := volume(agent, "consumers").ConfigMap; m == nil || m.Name != "lastcall-consumers" {
+					t.Errorf("volume %+v", m)
+				}
+				text := get[corev1.ConfigMap](t, all, "ConfigMap lastcall-consumers").Data["consumers.yaml"]
+				c, err := consumer.ParseConfig([]byte(text))
+				if err != nil || len(c.Consumers) != 2 || c.Consumers[1].Scrape == nil {
+					t.Errorf("%+v, %v\n%s", c, err, text)
+				}
+			}},
 		{name: "namespace", sets: []string{"tls.mode=selfSigned", "namespace.create=true"}, more: []string{"Namespace ns"}},
 		{name: "nothing optional", agent: []string{"--xtables-lock="}, sets: []string{"tls.mode=selfSigned", "agent.xtablesLock=", "agent.priorityClassName=", "agent.nodeSelector=null", "agent.tolerations=null", "agent.resources=null",
 			"agent.goMemLimit=", "hub.nodeSelector=null", "hub.resources=null", "hub.goMemLimit="}},
@@ -345,7 +369,7 @@ func TestCombinations(t *testing.T) {
 
 // TestFlags holds that the program knows every flag that the chart gives it.
 func TestFlags(t *testing.T) {
-	all := render(t, "lastcall")
+	all := render(t, "lastcall", "agent.consumers.enabled=true", "agent.consumers.config.consumers[0].place=skipper", "agent.consumers.config.consumers[0].scrape.each=.[]")
 	binary := filepath.Join(t.TempDir(), "lastcall")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/lastcall").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -33,6 +33,7 @@ func (s *state) arm(at time.Time) []ledger.Change {
 			s.announceTerminating(n, e, c)
 			s.rearm(n, e, c)
 		}
+		s.baselineReady(c)
 	})
 }
 

@@ -56,6 +56,9 @@ func (w *Watcher) connect() error {
 		{name: "nodes", kind: nodes, client: core,
 			fields: fields.OneTermEqualSelector("metadata.name", w.cfg.Node).String()},
 	}
+	if w.cfg.Headless {
+		w.resources[services].fields, w.resources[endpointSlices].labels = "", ""
+	}
 	return err
 }
 

@@ -26,6 +26,8 @@ type service struct {
 	cluster4, cluster6 netip.Addr
 	// external holds the external IPs and those load balancer IPs that kube-proxy programs, of both families.
 	external []netip.Addr
+	// headless: it has no cluster IP, and kube-proxy no part in it.
+	headless bool
 	// internalLocal is internalTrafficPolicy: Local; externalLocal is externalTrafficPolicy: Local of a
 	// Service that is open to the outside.
 	internalLocal, externalLocal bool
@@ -159,6 +161,7 @@ type pod struct {
 	addrs      []netip.Addr
 	// reason is why it departs, "" if it does not.
 	reason ledger.Reason
+	own    *OwnPod
 }
 
 // node is the agent's own node.

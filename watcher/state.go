@@ -28,6 +28,7 @@ type state struct {
 
 	departures departures
 	left       leftPaths
+	ready      readyPaths
 
 	pass uint32
 	out  []ledger.Change
@@ -61,6 +62,7 @@ func newState(node string) *state {
 		uids:       map[string]*ownPod{},
 		departures: departures{known: map[string]departure{}},
 		left:       leftPaths{byPath: map[ledger.Path]*leftPath{}},
+		ready:      readyPaths{since: map[ledger.Path]time.Time{}, left: leftPaths{byPath: map[ledger.Path]*leftPath{}}},
 	}
 }
 
@@ -158,8 +160,16 @@ func (s *state) touch(n name, c cause, change func(*entry)) {
 		change(e)
 	} else {
 		before := e.expect(s.place)
+		var ready map[ledger.Path]*endpoint
+		headless := e.service != nil && e.service.headless
+		if s.ready.asked {
+			ready = e.ready(n)
+		}
 		change(e)
 		s.compare(n, e, before, e.expect(s.place), c)
+		if s.ready.asked {
+			s.compareReady(ready, e.ready(n), headless || e.service != nil && e.service.headless, c)
+		}
 	}
 	if e.service == nil && len(e.slices) == 0 {
 		delete(s.services, n)
@@ -260,6 +270,9 @@ func (s *state) putNode(n *node, c cause) {
 		// kube-proxy keeps the labels it knows of a node that is gone.
 		if s.armed && s.nodeKnown {
 			s.out = append(s.out, ledger.Change{At: c.at, Excluded: true})
+			if s.ready.asked {
+				s.ready.out = append(s.ready.out, ledger.Change{At: c.at, Excluded: true})
+			}
 		}
 		s.nodeKnown = false
 		return

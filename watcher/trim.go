@@ -16,14 +16,18 @@ import (
 // make no sense (k8s v1.36.3 pkg/proxy/util/utils.go ShouldSkipService, serviceport.go newBaseServiceInfo).
 func trimService(svc *corev1.Service) (_ *service, malformed int) {
 	spec := &svc.Spec
-	if spec.ClusterIP == "" || spec.ClusterIP == corev1.ClusterIPNone || spec.Type == corev1.ServiceTypeExternalName {
+	if spec.ClusterIP == "" || spec.Type == corev1.ServiceTypeExternalName {
 		return nil, 0
 	}
 	s := &service{
+		headless:      spec.ClusterIP == corev1.ClusterIPNone, // comes only where it is asked for
 		internalLocal: spec.InternalTrafficPolicy != nil && *spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		externalLocal: openToOutside(spec) && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	for _, text := range clusterIPs(spec) {
+		if s.headless {
+			break
+		}
 		a, ok := parseAddr(text)
 		switch {
 		case !ok:
@@ -172,7 +176,7 @@ func trimHints(h *discoveryv1.EndpointHints) (zones, nodes hints) {
 
 // trimPod keeps of a pod whether and why it departs.
 func trimPod(p *corev1.Pod) *pod {
-	t := &pod{uid: string(p.UID), workload: workload(p), revision: revision(p), grace: -1, containers: trimContainers(&p.Spec)}
+	t := &pod{uid: string(p.UID), workload: workload(p), revision: revision(p), grace: -1, containers: trimContainers(&p.Spec), own: trimOwn(p)}
 	t.exits = trimExits(&p.Status, t.containers)
 	for _, ip := range p.Status.PodIPs {
 		if a, ok := parseAddr(ip.IP); ok {

@@ -41,6 +41,12 @@ type Config struct {
 	// Notify is called for each event that changes something, from one goroutine at a time and in
 	// order; the next event of any resource waits for it. The first call is the baseline.
 	Notify func([]ledger.Change)
+	// Ready, if not nil, is told what places other than kube-proxy use: the paths of ready endpoints that left and
+	// entered. It is called like Notify, and after it. With Headless, those of headless Services too.
+	Ready    func([]ledger.Change)
+	Headless bool
+	// Pods, if not nil, is told the pods of the own node whenever one of them changed; like Notify, and after it.
+	Pods func([]OwnPod)
 	// Received is told the bytes of list and watch responses as they are read, after TLS and, for
 	// lists, after decompression.
 	Received func(resource string, bytes int)
@@ -83,6 +89,7 @@ func New(cfg Config) (*Watcher, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Watcher{cfg: cfg, state: newState(cfg.Node)}
+	w.state.ready.asked = cfg.Ready != nil
 	return w, w.connect()
 }
 
@@ -131,12 +138,14 @@ func (w *Watcher) set(o *object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notify(w.state.set(o))
+	w.tellPods(o.kind)
 }
 
 func (w *Watcher) drop(o *object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notify(w.state.drop(o))
+	w.tellPods(o.kind)
 }
 
 func (w *Watcher) replace(r *resource, list []*object, at time.Time) {
@@ -152,6 +161,9 @@ func (w *Watcher) replace(r *resource, list []*object, at time.Time) {
 	changes := w.state.replace(r.kind, list, at)
 	if !w.state.armed && w.allListed() {
 		changes = append(changes, w.state.arm(at)...)
+		defer w.tellPods(pods) // the baseline of all
+	} else {
+		defer w.tellPods(r.kind)
 	}
 	w.notify(changes)
 }
@@ -169,6 +181,7 @@ func (w *Watcher) notify(changes []ledger.Change) {
 	if len(changes) > 0 {
 		w.cfg.Notify(changes)
 	}
+	w.tellReady()
 }
 
 func (w *Watcher) count(o *object) {

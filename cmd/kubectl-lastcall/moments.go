@@ -31,6 +31,7 @@ func moments(d report.Departure, v view) (ms []moment) {
 		ms = append(ms, moment{at: *d.Within99, name: "99 %", text: fmt.Sprintf("of %s places had let go", report.Count(places))})
 	}
 	ms = append(ms, last(d)...)
+	ms = append(ms, kinds(d)...)
 	for _, c := range d.Containers {
 		if c.Finished != nil {
 			ms = append(ms, moment{at: *c.Finished, name: "exit", text: exit(c)})
@@ -103,7 +104,7 @@ func last(d report.Departure) (ms []moment) {
 		var open []string
 		for _, l := range d.Slowest {
 			if l.Pending > 0 {
-				open = append(open, l.Node)
+				open = append(open, l.Name())
 			}
 		}
 		who := "a place"
@@ -118,6 +119,27 @@ func last(d report.Departure) (ms []moment) {
 		return []moment{{when: "?", name: "last call", text: "not known: nobody saw a place let go of it" + words}}
 	}
 	return []moment{{when: "-", name: "last call", text: "none: no place had to let go of it" + words}}
+}
+
+// kinds says when the places of each kind had let go, if there are several kinds.
+func kinds(d report.Departure) (ms []moment) {
+	if len(d.Kinds) < 2 {
+		return nil
+	}
+	for _, k := range d.Kinds {
+		if k.LastCall == nil || k.Pending > 0 || d.Straggler != nil && d.Straggler.Kind == k.Kind {
+			continue
+		}
+		text := "had let go"
+		if k.Places > 1 {
+			text = fmt.Sprintf("the last of %s had let go", report.Plural(k.Places, "place"))
+		}
+		if worth := k.FidelityWords(); worth != "" {
+			text += ": " + worth
+		}
+		ms = append(ms, moment{at: k.LastCall.Hi, name: visible(k.Kind), text: text})
+	}
+	return ms
 }
 
 // bounds is an interval, with its width where that cannot be seen from its ends.
@@ -145,7 +167,9 @@ func outcomes(d report.Departure) (words string, unsure bool) {
 
 func placeName(l report.Landing) string {
 	name := l.Node + " " + l.Kind
-	if l.Backend != "" {
+	if l.Replica != "" {
+		name = l.Replica + ", " + l.Kind + " on " + l.Node
+	} else if l.Backend != "" {
 		name += " " + l.Backend
 	}
 	if l.Family == ledger.IPv6 {

@@ -26,12 +26,14 @@ func placesCommand(c *cli) *cobra.Command {
 		Long: `List what routes new connections to pods, and whether it lets go of them, those
 with trouble first.
 
-A place is a node's kube-proxy, one for each IP family.
+A place is a node's kube-proxy, one for each IP family, or a replica of an ingress
+controller, a DNS server or a mesh that the agent on its node reads (--consumers).
 
   STATE      ok; STUCK: it still routes to a pod that left over 5 minutes ago;
              NOT MEASURED: nobody can say
   PENDING    how many paths it has to pods that leave, and OLDEST since when
-  P50, P99   from T0 to letting go, over the departures that the hub has
+  P50, P99   from T0 to letting go, over the departures that the hub has; those of
+             all replicas of a kind that a node has had
   LAST       how often it was the last of all places, and so decided how long
              preStop must sleep
   CLOCK-ERR  how well its node's clock is known; over 100 ms it is never named
@@ -143,9 +145,13 @@ func value(p *float64) float64 {
 }
 
 func (v view) placeTable(w io.Writer, ps []report.Place, noHeaders bool) {
+	replicas := slices.ContainsFunc(ps, func(p report.Place) bool { return p.Replica != "" })
 	t := table{noHeaders: noHeaders, columns: []column{{name: "NODE", shrink: true}, {name: "KIND"}, {name: "BACKEND"}, {name: "FAMILY"}, {name: "STATE"},
 		{name: "PENDING", right: true}, {name: "OLDEST", right: true}, {name: "P50", right: true}, {name: "P99", right: true},
 		{name: "LAST", right: true}, {name: "CLOCK-ERR", right: true}}}
+	if replicas {
+		t.columns = slices.Insert(t.columns, 2, column{name: "REPLICA", shrink: true})
+	}
 	if v.wide {
 		t.columns = append(t.columns, column{name: "SAMPLES", right: true}, column{name: "LAST BY"}, column{name: "WHY"})
 	}
@@ -158,6 +164,9 @@ func (v view) placeTable(w io.Writer, ps []report.Place, noHeaders bool) {
 			state.style = yellow
 		}
 		row := append(text(p.Node, p.Kind, p.Backend, string(p.Family)), state)
+		if replicas {
+			row = slices.Insert(row, 2, text(p.Replica)...)
+		}
 		row = append(row, text(report.Count(p.Pending), seconds(p.Oldest), seconds(p.P50), seconds(p.P99), report.Count(p.Last), clockError(p.ClockError))...)
 		if v.wide {
 			row = append(row, text(report.Count(p.Samples), lastBy(p.LastBy), p.Why)...)
@@ -165,6 +174,14 @@ func (v view) placeTable(w io.Writer, ps []report.Place, noHeaders bool) {
 		t.add(row...)
 	}
 	t.write(w, v.screen)
+}
+
+// placeKind tells the place apart from the others of its node.
+func placeKind(p report.Place) string {
+	if p.Replica != "" {
+		return p.Kind
+	}
+	return either(p.Backend, p.Kind)
 }
 
 func seconds(p *float64) string {
@@ -234,7 +251,7 @@ func summary(ps []report.Place) string {
 			if told++; told > most {
 				return line + "\n-o wide says why of all."
 			}
-			line += fmt.Sprintf("\n%s %s: %s: %s", visible(p.Node), visible(either(p.Backend, p.Kind)), p.State, visible(p.Why))
+			line += fmt.Sprintf("\n%s %s: %s: %s", visible(either(p.Replica, p.Node)), visible(placeKind(p)), p.State, visible(p.Why))
 		}
 	}
 	return line

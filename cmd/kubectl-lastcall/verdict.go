@@ -55,6 +55,8 @@ func whyUnknown(d report.Departure) string {
 			report.Seconds(d.LastCall.Hi), fromZero(*d.Told))
 	case d.Answered < d.Expected:
 		return ": only " + d.Coverage() + " answered"
+	case slices.ContainsFunc(d.Missing, func(m report.Missing) bool { return m.Kind != "" }):
+		return ": not all that may send to it could be read, see below"
 	case !d.Complete:
 		return ": not every agent has answered yet"
 	}

@@ -50,7 +50,7 @@ func (v view) places(w io.Writer, d report.Departure) {
 	}
 	for i, l := range shown {
 		value, note := landingValue(l, d.Age), ""
-		if d.Straggler != nil && l.Node == d.Straggler.Node && l.Kind == d.Straggler.Kind && l.Family == d.Straggler.Family {
+		if d.Straggler != nil && l.Node == d.Straggler.Node && l.Kind == d.Straggler.Kind && l.Replica == d.Straggler.Replica && l.Family == d.Straggler.Family {
 			note = "  last"
 		}
 		row(labels[i], c.landing(l, d.Age), value, note)
@@ -76,19 +76,24 @@ func (v view) placeLabels(ls []report.Landing, width int) (labels []string) {
 	for _, l := range ls {
 		kinds[l.Kind+" "+l.Backend] = true
 		families[l.Family] = true
-		nodes = append(nodes, l.Node)
+		if l.Replica == "" {
+			nodes = append(nodes, l.Node)
+		}
 	}
 	domain := commonDomain(nodes)
 	for _, l := range ls {
 		tail := ""
-		if len(kinds) > 1 {
+		switch {
+		case l.Replica != "":
+			tail += " " + l.Kind
+		case len(kinds) > 1:
 			tail += " " + either(l.Backend, l.Kind)
 		}
 		if len(families) > 1 {
 			tail += " " + string(l.Family)
 		}
 		tail = v.shorten(tail, width/2)
-		labels = append(labels, v.shorten(strings.TrimSuffix(l.Node, domain), width-utf8.RuneCountInString(tail))+tail)
+		labels = append(labels, v.shorten(strings.TrimSuffix(l.Name(), domain), width-utf8.RuneCountInString(tail))+tail)
 	}
 	return labels
 }
@@ -159,8 +164,11 @@ func told(s report.Span) string {
 // legend explains the glyphs that were used.
 func (v view) legend(w io.Writer, c chart, ls []report.Landing, d report.Departure) {
 	used := map[rune]bool{}
-	staged := false
+	staged, letGo := false, "until its kernel let go"
 	for _, l := range ls {
+		if l.Replica != "" {
+			letGo = "until it let go"
+		}
 		staged = staged || l.Stages != nil
 		for _, m := range c.landing(l, d.Age) {
 			used[m.glyph] = true
@@ -171,7 +179,7 @@ func (v view) legend(w io.Writer, c chart, ls []report.Landing, d report.Departu
 		glyph rune
 		what  string
 		told  bool
-	}{{c.api, "until any node saw it", staged}, {c.watch, "until this one did", staged}, {c.program, "until its kernel let go", staged},
+	}{{c.api, "until any node saw it", staged}, {c.watch, "until this one did", staged}, {c.program, letGo, staged},
 		{c.unsure, "somewhere here", true}, {c.open, "still routed", true}} {
 		if g.told && used[g.glyph] {
 			parts = append(parts, string(g.glyph)+" "+g.what)

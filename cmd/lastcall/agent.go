@@ -46,6 +46,8 @@ type agentFlags struct {
 	witness       bool
 	xtablesLock   string
 	kubeProxy     string
+	consumers     string
+	onlyConsumers bool
 	eventsAge     time.Duration
 	eventsMiB     int
 	logLevel      string
@@ -70,7 +72,8 @@ get the path):
 
   /v1/events  one JSON object a line: departures, and the commits that settled them
               (?since=SEQ to resume, ?follow=1 to stay)
-  /v1/clock   what time it is here, for the hub to compare`,
+  /v1/clock   what time it is here, for the hub to compare
+  /v1/consumers  which replicas of ingress controllers and meshes are read, and how that goes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := f.validate(cmd)
@@ -96,6 +99,8 @@ get the path):
 	fl.BoolVar(&f.witness, "witness", true, "while a pod leaves, listen to connection tracking: new connections to it, lost ones, and whether any comes after landing")
 	fl.StringVar(&f.xtablesLock, "xtables-lock", "/run/xtables.lock", "lock file of iptables-legacy, watched for being opened and never opened; where it is missing or \"\", intervals are wider")
 	fl.StringVar(&f.kubeProxy, "kube-proxy-metrics", "127.0.0.1:10249", "where kube-proxy on this node serves its metrics, and tells its mode; a hint only, \"\" for none")
+	fl.StringVar(&f.consumers, "consumers", "", "also time ingress controllers and meshes whose replicas run on this node: auto finds them by well-known labels, a file says more (docs/consumers.md)")
+	fl.BoolVar(&f.onlyConsumers, "only-consumers", false, "run beside a consumer, in its pod: read what --consumers says and not this node's kernel, for which another agent is there")
 	fl.DurationVar(&f.eventsAge, "events-age", time.Hour, "how long event lines are kept for readers")
 	fl.IntVar(&f.eventsMiB, "events-mib", 8, "how many MiB of event lines are kept for readers")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -129,6 +134,11 @@ func (f *agentFlags) validate(cmd *cobra.Command) (*slog.Logger, error) {
 	}
 	if f.eventsMiB < 1 || f.eventsMiB > 1024 {
 		errs = append(errs, fmt.Errorf("--events-mib %d: must be between 1 and 1024", f.eventsMiB))
+	}
+	_, _, err := consumersOf(f.consumers)
+	errs = append(errs, err)
+	if f.onlyConsumers && f.consumers == "" {
+		errs = append(errs, errors.New("--only-consumers: say which with --consumers"))
 	}
 	log, err := newLog(cmd, f.logLevel)
 	return log, errors.Join(append(errs, err)...)
@@ -218,6 +228,9 @@ func runAgent(ctx context.Context, f agentFlags, log *slog.Logger) error {
 	})
 	g.Go(func() error {
 		defer stopWeb()
+		if f.onlyConsumers {
+			return measureConsumers(ctx, f, config, s, is, metrics, log)
+		}
 		found, err := findKubeProxy(ctx, hints, ready, unmeasured, log)
 		if err != nil {
 			return ignoreCanceled(ctx, err)
@@ -269,27 +282,27 @@ type identity struct {
 
 	mu       sync.Mutex
 	watch    *watcher.Watcher // nil before it runs
-	books    *ledger.Ledger   // likewise
+	tell     func()           // makes every ledger write what it opened; likewise
 	backend  string
 	families []ledger.Family // measured
 }
 
-func (i *identity) watched(w *watcher.Watcher, books *ledger.Ledger) {
+func (i *identity) watched(w *watcher.Watcher, tell func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.watch, i.books = w, books
+	i.watch, i.tell = w, tell
 }
 
 // applied is the newest slice resourceVersion that the watcher applied, and whose removals are told.
 func (i *identity) applied() string {
 	i.mu.Lock()
-	w, books := i.watch, i.books
+	w, tell := i.watch, i.tell
 	i.mu.Unlock()
 	if w == nil {
 		return ""
 	}
 	version := w.ResourceVersion()
-	books.Tell()
+	tell()
 	return version
 }
 
@@ -350,7 +363,11 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 		is.found(backend, nil)
 	}
 	measured(found)
-	watch, err := watcher.New(watcher.Config{
+	others, err := newOthers(f, metrics, s, log)
+	if err != nil {
+		return err
+	}
+	told := watcher.Config{
 		Client: config,
 		Node:   f.node,
 		Jitter: f.listJitter,
@@ -364,13 +381,18 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 		Synced:   metrics.Synced,
 		Lost:     func(source string) { metrics.Lost(source, 1) },
 		Log:      log,
-	})
+	}
+	if others != nil {
+		others.announce = books.Tell
+		told.Ready, told.Headless, told.Pods = others.apply, true, others.pods
+	}
+	watch, err := watcher.New(told)
 	if err != nil {
 		return err
 	}
 	s.ready.check("kubernetes API", watch.Ready)
 	s.ready.check("kernel", probe.Ready)
-	is.watched(watch, books)
+	is.watched(watch, func() { books.Tell(); others.tell() })
 	s.events.Started(time.Now(), ledger.Start{Node: f.node, Version: buildVersion(), Place: place, Backend: found.Backend, Families: found.Families})
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -391,6 +413,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 		}
 	})
 	g.Go(func() error { return watch.Run(ctx) })
+	g.Go(func() error { return others.Run(ctx) })
 	g.Go(func() error {
 		every(ctx, time.Second, books.Expire)
 		return nil

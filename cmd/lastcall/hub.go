@@ -37,6 +37,7 @@ type hubFlags struct {
 	retentionAge  time.Duration
 	retentionMiB  int64
 	episodeGap    time.Duration
+	consumerKinds []string
 	logLevel      string
 }
 
@@ -81,6 +82,7 @@ reach: pages for people.`,
 	fl.DurationVar(&f.retentionAge, "retention-age", 30*24*time.Hour, "how long rows are kept")
 	fl.Int64Var(&f.retentionMiB, "retention-mib", 2048, "how many MiB of rows are kept")
 	fl.DurationVar(&f.episodeGap, "episode-gap", time.Minute, "a departure that begins this long after the last one's last call begins another episode")
+	fl.StringSliceVar(&f.consumerKinds, "consumer-kinds", nil, "kinds of places that the agents' --consumers file declares, such as kong; those that need no declaration are known")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -102,6 +104,9 @@ func (f *hubFlags) validate(cmd *cobra.Command) (*slog.Logger, error) {
 	}
 	if f.episodeGap < time.Second {
 		errs = append(errs, fmt.Errorf("--episode-gap %v: must be at least 1s", f.episodeGap))
+	}
+	if err := hub.CheckConsumers(f.consumerKinds); err != nil {
+		errs = append(errs, fmt.Errorf("--consumer-kinds: %w", err))
 	}
 	log, err := newLog(cmd, f.logLevel)
 	return log, errors.Join(append(errs, err)...)
@@ -151,7 +156,7 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	line := newTimeline(readClocks)
 	reg := newRegistry()
 	h := hub.New(ctx, hub.Config{Version: buildVersion(), Now: line.now, Store: rows, Agents: agents, AgentPort: f.agentPort,
-		Gap: f.episodeGap, Tag: cluster.Tag, Metrics: reg, Log: log})
+		Gap: f.episodeGap, Consumers: f.consumerKinds, Tag: cluster.Tag, Metrics: reg, Log: log})
 	sites := []*site{
 		{flag: "--listen", address: f.listen, handler: guard.protect(h.V1()), tls: secure, most: 256},
 		{flag: "--metrics-listen", address: f.metricsListen, handler: hubPublic(h, reg), most: 64},

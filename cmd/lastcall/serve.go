@@ -29,6 +29,7 @@ type server struct {
 	// applied is the newest slice resourceVersion that the watcher applied, "" before it runs. What it opened and
 	// settled is among the events when it returns.
 	applied   func() string
+	consumers atomic.Pointer[consumers] // nil if none are read
 	followers atomic.Int32
 }
 
@@ -61,6 +62,10 @@ func (s *server) v1(stop context.Context) http.Handler {
 		// The time last: what comes after it is the way back.
 		json.NewEncoder(w).Encode(hub.Clock{Boot: s.events.Boot, Epoch: clockEpoch(), Time: s.time.now()}) //nolint:errcheck // the reader has left
 	})
+	mux.HandleFunc("GET /v1/consumers", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(s.consumers.Load().status()) //nolint:errcheck // the reader has left
+	})
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
 		since, err := strconv.ParseUint(r.FormValue("since"), 10, 64)
 		if err != nil && r.FormValue("since") != "" {
@@ -79,6 +84,15 @@ func (s *server) v1(stop context.Context) http.Handler {
 	return mux
 }
 
+// hello says who this is.
+func (s *server) hello() ledger.Event {
+	e := s.who()
+	if told := s.consumers.Load().told(); len(told) > 0 {
+		e.Consumers = told
+	}
+	return e
+}
+
 // stream writes the lines since a sequence number, the newest state, and if asked what follows.
 func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Context, since uint64) {
 	if since == 0 {
@@ -86,11 +100,12 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 	}
 	out := http.NewResponseController(w)
 	follow := r.FormValue("follow") != "" && r.FormValue("follow") != "0"
-	hello := s.who()
+	hello := s.hello()
 	hello.Boot, hello.Type, hello.At, hello.NotReady = s.events.Boot, ledger.EventHello, s.time.now(), s.notReady()
 	if json.NewEncoder(w).Encode(hello) != nil {
 		return
 	}
+	told := hello.Consumers
 	for {
 		applied := s.applied() // before the lines: they must have all that it stands for
 		lines, next, lost := s.events.Since(since)
@@ -109,6 +124,9 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 		}
 		beat := ledger.Event{Boot: s.events.Boot, Type: ledger.EventHeartbeat, At: s.time.now(), Next: next,
 			ResourceVersion: applied, NotReady: s.notReady()}
+		if now := s.consumers.Load().told(); !slices.Equal(now, told) {
+			told, beat.Consumers = now, now
+		}
 		if line.Encode(beat) != nil || out.Flush() != nil || !follow {
 			return
 		}

@@ -184,7 +184,7 @@ func facts(d report.Departure) []fact {
 		add("Grace period", report.Count(int(*d.Grace))+" s", "preStop and shutdown have to fit in it")
 	}
 	for _, k := range d.Kinds {
-		add(report.Visible(k.Kind), kindWords(k), "")
+		add(report.Visible(k.Kind), kindWords(k), report.Visible(k.FidelityWords()))
 	}
 	return f
 }
@@ -206,6 +206,9 @@ func t0Note(d report.Departure) string {
 
 func kindWords(k report.Kind) string {
 	s := report.Plural(k.Places, "place")
+	if k.LastCall != nil {
+		s += "; last call " + k.LastCall.String()
+	}
 	if o := report.OutcomesWords(k.Outcomes); o != "" {
 		s += "; removals: " + o
 	}

@@ -41,6 +41,9 @@ func hostileHub() *fixture {
 		for i := range d.Slowest {
 			l := &d.Slowest[i]
 			l.Node, l.Kind, l.Backend, l.Family = name(), name(), name(), ledger.Family(name())
+			if i%2 == 1 {
+				l.Replica = name()
+			}
 			if l.Landed == nil && l.Pending == 0 {
 				l.Outcomes = map[ledger.Outcome]int{ledger.Outcome(name()): 1}
 			}
@@ -48,7 +51,7 @@ func hostileHub() *fixture {
 		if d.Straggler != nil {
 			d.Straggler = &d.Slowest[0]
 		}
-		d.Kinds = []report.Kind{{Kind: name(), Places: 3, Outcomes: map[ledger.Outcome]int{ledger.Outcome(name()): 2}}}
+		d.Kinds = []report.Kind{{Kind: name(), Places: 3, Outcomes: map[ledger.Outcome]int{ledger.Outcome(name()): 2}, Fidelity: name()}}
 		for range 5 {
 			d.Missing = append(d.Missing, report.Missing{Place: name(), Why: name()})
 		}
@@ -66,7 +69,7 @@ func hostileHub() *fixture {
 		}
 	}
 	for range hostile {
-		f.places = append(f.places, report.Place{Node: name(), Kind: name(), Backend: name(), Family: ledger.Family(name()), State: report.PlaceState(name()), Why: name(), LastBy: map[string]int{name(): 1}})
+		f.places = append(f.places, report.Place{Node: name(), Kind: name(), Replica: name(), Backend: name(), Family: ledger.Family(name()), State: report.PlaceState(name()), Why: name(), LastBy: map[string]int{name(): 1}})
 		f.status.Agents = append(f.status.Agents, report.Agent{Node: name(), State: report.AgentState(name()), Why: name(), NotReady: name(), Backend: name(), Taints: []string{name()}, Lost: 1 << 60})
 	}
 	f.status.Version, f.status.StoreError = name(), strings.Join(hostile, " ")

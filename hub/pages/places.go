@@ -102,7 +102,7 @@ func newPlaceRow(p report.Place) placeRow {
 		Last: report.Count(p.Last), Clock: "unknown",
 	}
 	var detail []string
-	for _, s := range []string{p.Kind, p.Backend, string(p.Family)} {
+	for _, s := range []string{p.Kind, p.Replica, p.Backend, string(p.Family)} {
 		if s != "" {
 			detail = append(detail, report.Visible(s))
 		}

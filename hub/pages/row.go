@@ -13,7 +13,7 @@ const nameRoom = 40
 
 // newRow draws one place on the scale of its departure; age is now, in seconds after T0.
 func newRow(l report.Landing, s scale, age float64) row {
-	r := row{Node: report.Visible(l.Node), Short: report.Shorten(l.Node, nameRoom)}
+	r := row{Node: report.Visible(l.Name()), Short: report.Shorten(l.Name(), nameRoom)}
 	if l.Seen != nil && *l.Seen >= 0 {
 		at := s.at(*l.Seen)
 		r.Seen = &at

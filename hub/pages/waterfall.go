@@ -86,10 +86,12 @@ func newWaterfall(d report.Departure) *waterfall {
 	slowest := slices.Clone(d.Slowest)
 	slices.SortStableFunc(slowest, func(a, b report.Landing) int { return rank(a) - rank(b) })
 	var families, kinds = map[ledger.Family]bool{}, map[string]bool{}
-	nodes := make([]string, len(slowest))
-	for i, l := range slowest {
+	var nodes []string
+	for _, l := range slowest {
 		families[l.Family], kinds[l.Kind] = true, true
-		nodes[i] = l.Node
+		if l.Replica == "" {
+			nodes = append(nodes, l.Node)
+		}
 	}
 	end := commonEnd(nodes)
 	if end != "" {
@@ -97,7 +99,9 @@ func newWaterfall(d report.Departure) *waterfall {
 	}
 	for _, l := range slowest {
 		r := newRow(l, s, d.Age)
-		r.Short = report.Shorten(strings.TrimSuffix(l.Node, end), nameRoom)
+		if l.Replica == "" {
+			r.Short = report.Shorten(strings.TrimSuffix(l.Node, end), nameRoom)
+		}
 		r.Detail = detail(l, len(kinds) > 1, len(families) > 1)
 		r.Last = isStraggler(d.Straggler, l)
 		w.Rows = append(w.Rows, r)
@@ -125,7 +129,7 @@ func caption(d report.Departure) string {
 }
 
 func isStraggler(s *report.Landing, l report.Landing) bool {
-	return s != nil && s.Node == l.Node && s.Kind == l.Kind && s.Family == l.Family
+	return s != nil && s.Node == l.Node && s.Kind == l.Kind && s.Replica == l.Replica && s.Family == l.Family
 }
 
 func detail(l report.Landing, kind, family bool) string {
@@ -133,7 +137,10 @@ func detail(l report.Landing, kind, family bool) string {
 	if kind {
 		parts = append(parts, report.Shorten(l.Kind, 24))
 	}
-	if l.Backend != "" {
+	switch {
+	case l.Replica != "":
+		parts = append(parts, "on "+report.Shorten(l.Node, nameRoom)) // its backend is said of the kind
+	case l.Backend != "":
 		parts = append(parts, report.Shorten(l.Backend, 24))
 	}
 	if family && l.Family != "" {

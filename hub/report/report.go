@@ -105,17 +105,24 @@ const (
 
 // Kind sums up the places of one kind.
 type Kind struct {
-	Kind     string                 `json:"kind"` // "kube-proxy"
+	Kind     string                 `json:"kind"` // "kube-proxy", "traefik"
 	Places   int                    `json:"places"`
 	Outcomes map[ledger.Outcome]int `json:"outcomes"` // of removals
 	Pending  int                    `json:"pending,omitempty"`
 	Retained int                    `json:"retained,omitempty"`
+	// LastCall is [max lo, max hi] of landed over the places of this kind; nil if none landed.
+	LastCall *Span `json:"last_call,omitempty"`
+	// Fidelity is what the answers of a consumer's replicas show, "dataplane" or "config", and LagBound how much later than
+	// that they may still have sent, in seconds: it is in every interval. Absent for kube-proxy, which is read in the kernel.
+	Fidelity string  `json:"fidelity,omitempty"`
+	LagBound float64 `json:"lag_bound_seconds,omitempty"`
 }
 
 // Landing is one place's part in a departure.
 type Landing struct {
 	Node    string        `json:"node"`
 	Kind    string        `json:"kind"`
+	Replica string        `json:"replica,omitempty"` // "namespace/pod" of a consumer's; "" of kube-proxy
 	Backend string        `json:"backend,omitempty"`
 	Family  ledger.Family `json:"family,omitempty"`
 	// Landed is nil while it is pending or if it ended otherwise: see Outcomes.
@@ -151,7 +158,9 @@ type Strip struct {
 // Missing is a place, or a kind of places, that did not answer.
 type Missing struct {
 	Place string `json:"place"` // a node's name, or a place kind
-	Why   string `json:"why"`   // "no agent", "agent does not answer", "clock unusable", "not measured: ipvs" …
+	// Kind is set, to the same, for a place kind.
+	Kind string `json:"kind,omitempty"`
+	Why  string `json:"why"` // "no agent", "agent does not answer", "clock unusable", "not measured: ipvs" …
 }
 
 // Container is one container of the pod, as it was configured and as it ended.
@@ -218,6 +227,7 @@ const (
 type Place struct {
 	Node    string        `json:"node"`
 	Kind    string        `json:"kind"`
+	Replica string        `json:"replica,omitempty"` // "namespace/pod" of a consumer's; "" of kube-proxy
 	Backend string        `json:"backend,omitempty"` // also of one that is not measured, as far as it is known
 	Family  ledger.Family `json:"family,omitempty"`
 	State   PlaceState    `json:"state"`

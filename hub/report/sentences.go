@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
@@ -36,6 +37,27 @@ func (d Departure) hopeless() string {
 	return ""
 }
 
+// place is what the places of this departure are called: nodes, while each is a node's kube-proxy.
+func (d Departure) place() string {
+	for _, k := range d.Kinds {
+		if k.Kind != "" && k.Kind != "kube-proxy" {
+			return "place"
+		}
+	}
+	return "node"
+}
+
+// Name is what a place is known by: its node, or the replica's name.
+func (l Landing) Name() string { return cmp.Or(l.Replica, l.Node) }
+
+// role follows the name of a replica.
+func (l Landing) role() string {
+	if l.Replica == "" {
+		return ""
+	}
+	return " (" + Shorten(l.Kind, nameRoom) + " on " + Shorten(l.Node, nameRoom) + ")"
+}
+
 // PendingPlaces is how many places are known to have something pending; more says that there may be others, since
 // only the slowest are listed.
 func (d Departure) PendingPlaces() (n int, more bool) {
@@ -51,15 +73,15 @@ func (d Departure) whoIsPending() string {
 	n, more := d.PendingPlaces()
 	switch {
 	case more:
-		return "At least " + Plural(n, "node") + " can"
+		return "At least " + Plural(n, d.place()) + " can"
 	case n == 0:
-		return "Some nodes can"
+		return "Some " + d.place() + "s can"
 	case n > 1:
-		return Plural(n, "node") + " can"
+		return Plural(n, d.place()) + " can"
 	}
 	for _, l := range d.Slowest {
 		if l.Pending > 0 {
-			return Shorten(l.Node, nameRoom) + " can"
+			return Shorten(l.Name(), nameRoom) + " can"
 		}
 	}
 	return ""
@@ -86,15 +108,15 @@ func (d Departure) nothingLanded() string {
 	}
 	switch {
 	case !d.Complete && total == 0:
-		return "No node has answered yet."
+		return "No " + d.place() + " has answered yet."
 	case total == 0 || outcomes[ledger.Absent] == total:
-		return "No node had to let go: none was routing to this pod when it began to leave."
+		return "No " + d.place() + " had to let go: none was routing to this pod when it began to leave."
 	case outcomes[ledger.Gap] == total:
-		return "Nobody was watching when the nodes let go, so nothing is claimed."
+		return "Nobody was watching when the " + d.place() + "s let go, so nothing is claimed."
 	case outcomes[ledger.Restored] == total:
-		return "The pod was ready again before any node had let go."
+		return "The pod was ready again before any " + d.place() + " had let go."
 	}
-	return "No node was seen to let go: " + OutcomesWords(outcomes) + "."
+	return "No " + d.place() + " was seen to let go: " + OutcomesWords(outcomes) + "."
 }
 
 func (d Departure) whoWasLast() string {
@@ -105,11 +127,11 @@ func (d Departure) whoWasLast() string {
 	after := Seconds(d.LastCall.Hi) + " after the pod began to leave"
 	switch {
 	case d.Straggler != nil:
-		return s + Shorten(d.Straggler.Node, nameRoom) + " let go last, " + after
+		return s + Shorten(d.Straggler.Name(), nameRoom) + d.Straggler.role() + " let go last, " + after
 	case d.OneOf > 1:
-		return s + the + " last node let go " + after + " (one of " + Count(d.OneOf) + ", too close together to name it)"
+		return s + the + " last " + d.place() + " let go " + after + " (one of " + Count(d.OneOf) + ", too close together to name it)"
 	}
-	return s + the + " last node let go " + after
+	return s + the + " last " + d.place() + " let go " + after
 }
 
 func (d Departure) consequence() string {

@@ -112,6 +112,25 @@ func (d Departure) Coverage() string {
 	return Count(d.Answered) + " of " + Plural(d.Expected, "node")
 }
 
+// FidelityWords says what a consumer's answers are worth, "" of kube-proxy.
+func (k Kind) FidelityWords() string {
+	s := ""
+	switch k.Fidelity {
+	case "":
+		return ""
+	case "dataplane":
+		s = "its replicas show where the next connection goes"
+	case "config":
+		s = "its replicas show what their dataplane will follow"
+	default:
+		s = "its replicas show " + k.Fidelity
+	}
+	if k.LagBound > 0 {
+		s += ", within " + Seconds(k.LagBound)
+	}
+	return s
+}
+
 // ToldWords says when the pod was told to stop: "at once", "after 10 to 11 s", "unknown".
 func (d Departure) ToldWords() string {
 	switch {
@@ -181,7 +200,7 @@ func OutcomeWords(o ledger.Outcome) string {
 		ledger.Replaced: "taken over by a live pod",
 		ledger.Absent:   "never programmed here",
 		ledger.Expired:  "still routed after 30 minutes",
-		ledger.Excluded: "the node itself went",
+		ledger.Excluded: "the place itself went",
 		ledger.Gap:      "not watched, nothing is claimed",
 	}[o]
 	if words == "" {

@@ -33,11 +33,20 @@ type departed struct {
 
 // Place names one place.
 type Place struct {
-	Kind string `json:"kind"`
-	Node string `json:"node"`
+	Kind    string `json:"kind"`
+	Node    string `json:"node"`
+	Replica string `json:"replica,omitempty"`
 }
 
-func placeOf(l report.Landing) Place { return Place{l.Kind, l.Node} }
+// who is what the place is known by.
+func (p Place) who() string {
+	if p.Replica != "" {
+		return p.Replica
+	}
+	return p.Node
+}
+
+func placeOf(l report.Landing) Place { return Place{l.Kind, l.Node, l.Replica} }
 
 // depart says what a row is worth. The value is the upper end of the last call over the places that are not stuck.
 func depart(d report.Departure, o Options) (s departed, out Out) {
@@ -112,7 +121,12 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 // covered is how many places surely answered. A removal that nobody watched stands for a place; a place that is stuck has
 // answered: it still routes.
 func covered(d report.Departure, gaps int) float64 {
-	missing := len(d.Missing) + d.MissingMore
+	missing := d.MissingMore
+	for _, m := range d.Missing {
+		if m.Kind == "" { // a kind of places is named, but it is none of the expected nodes
+			missing++
+		}
+	}
 	if n, _ := d.PendingPlaces(); d.Age > 0 && n > 0 {
 		return float64(d.Expected - max(d.Expected-d.Answered-n, missing) - gaps)
 	}

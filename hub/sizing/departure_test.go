@@ -46,6 +46,9 @@ func TestDepart(t *testing.T) {
 			d.Answered = 2
 			d.Missing = []report.Missing{{Place: "node-3", Why: "no agent"}}
 		}, OutCoverage, 0, false, false},
+		"a kind of places cannot be read": {4, func(d *report.Departure) {
+			d.Missing = []report.Missing{{Place: "envoy", Kind: "envoy", Why: "2 of 2 replicas cannot be read"}}
+		}, "", 4, false, false},
 		"only the clock is missing": {4, func(d *report.Departure) { d.Missing = []report.Missing{{Place: "node-3", Why: "clock unusable"}} }, OutCoverage, 0, false, false},
 		"nobody knows who should":   {4, func(d *report.Departure) { d.Expected, d.Answered = 0, 0 }, OutCoverage, 0, false, false},
 		"not watched at one":        {4, outcomes(map[ledger.Outcome]int{ledger.Landed: 2, ledger.Gap: 1}), OutCoverage, 0, false, false},
@@ -95,5 +98,25 @@ func TestLast(t *testing.T) {
 		if top.Node != c.top || next != c.next {
 			t.Errorf("%s: %q, %g; want %q, %g", name, top.Node, next, c.top, c.next)
 		}
+	}
+}
+
+// TestConsumerInRegime: consumers are among the kinds of places, and what their replicas show is no mode of kube-proxy. Two replicas on
+// one node are two places.
+func TestConsumerInRegime(t *testing.T) {
+	replica := func(name string, lo, hi float64) report.Landing {
+		return report.Landing{Node: "node-1", Kind: "traefik", Replica: name, Backend: "dataplane", Family: ledger.IPv4, Landed: &report.Span{Lo: lo, Hi: hi}}
+	}
+	d := row(2, func(d *report.Departure) {
+		d.Slowest = append([]report.Landing{replica("edge/x", 3.9, 4), replica("edge/y", 2.9, 3)}, d.Slowest...)
+		d.Kinds = append(d.Kinds, report.Kind{Kind: "traefik", Places: 2, Outcomes: map[ledger.Outcome]int{ledger.Landed: 2}})
+		d.LastCall = &report.Span{Lo: 3.9, Hi: 4}
+	})
+	if r := RegimeOf(report.Explanation{Departures: []report.Departure{d}}); r.Dataplane != "nftables" || r.Places != "kube-proxy+traefik" {
+		t.Errorf("%+v", r)
+	}
+	s, out := depart(d, Options{}.filled())
+	if want := (Place{"traefik", "node-1", "edge/x"}); out != "" || s.top != want || s.next != 3 || !s.Whole {
+		t.Errorf("out %q, top %+v, next %g, whole %v", out, s.top, s.next, s.Whole)
 	}
 }

@@ -87,7 +87,10 @@ func byPlace(a, b Place) int {
 	if c := strings.Compare(a.Node, b.Node); c != 0 {
 		return c
 	}
-	return strings.Compare(a.Kind, b.Kind)
+	if c := strings.Compare(a.Kind, b.Kind); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Replica, b.Replica)
 }
 
 // byTime sorts episodes by their begin.

@@ -133,10 +133,10 @@ func TestPoolChains(t *testing.T) {
 	if got := p.of(es[0].Regime, epoch.Add(51*time.Second), Options{}.filled()); len(got) != 1 || got[0].Seconds != 9 || got[0].most != 5 {
 		t.Errorf("what had ended by then: %+v", got)
 	}
-	if want := "9"; fmt.Sprint(p.of(es[0].Regime, time.Time{}, Options{}.filled())[0].without(Place{"kube-proxy", "node-1"}).Seconds) != want {
+	if want := "9"; fmt.Sprint(p.of(es[0].Regime, time.Time{}, Options{}.filled())[0].without(Place{Kind: "kube-proxy", Node: "node-1"}).Seconds) != want {
 		t.Error("a place that was not last changes nothing")
 	}
-	if got := p.of(es[0].Regime, time.Time{}, Options{}.filled())[0].without(Place{"kube-proxy", "node-3"}).Seconds; got != 6.75 {
+	if got := p.of(es[0].Regime, time.Time{}, Options{}.filled())[0].without(Place{Kind: "kube-proxy", Node: "node-3"}).Seconds; got != 6.75 {
 		t.Errorf("without node-3 %g", got)
 	}
 }
@@ -230,7 +230,7 @@ func TestNever(t *testing.T) {
 		}
 		own, pooled := samplesOf(in, rec, PoolOf(p, o), o)
 		for _, node := range []string{"node-1", "node-2", "node-3", "node-7", "none"} {
-			if n := rec.without(Place{"kube-proxy", node}, own, pooled, o.filled()); n > *rec.Seconds {
+			if n := rec.without(Place{Kind: "kube-proxy", Node: node}, own, pooled, o.filled()); n > *rec.Seconds {
 				t.Fatalf("without %s it is %d, with it %s", node, n, said(rec))
 			}
 		}

@@ -26,7 +26,7 @@ func RegimeOf(e report.Explanation) Regime {
 	r := Regime{}
 	for _, d := range e.Departures {
 		for _, l := range d.Slowest {
-			if l.Backend != "" {
+			if l.Backend != "" && l.Replica == "" { // of a consumer's replica it says something else
 				backends = append(backends, l.Backend)
 			}
 		}

@@ -100,7 +100,7 @@ func (v Verdict) Says() string {
 	case StuckPlace:
 		s := "In " + of + " episodes a place did not let go for over 5 minutes"
 		if v.Place != nil {
-			s += ", most often " + name(v.Place.Node) + " (" + name(v.Place.Kind) + ")"
+			s += ", most often " + name(v.Place.who()) + " (" + name(v.Place.Kind) + ")"
 		}
 		return s + ": sleeping cannot fix that, and it is not in the number."
 	case HookFails:
@@ -155,7 +155,7 @@ func (v Verdict) tooShort(of string) string {
 		s += fmt.Sprintf("; the largest last call was %s, and how long it must be takes more episodes to say", report.Seconds(v.Longest))
 	}
 	if v.Place != nil {
-		s += fmt.Sprintf(". Without %s %s would do", name(v.Place.Node), secs(v.Without))
+		s += fmt.Sprintf(". Without %s %s would do", name(v.Place.who()), secs(v.Without))
 	}
 	return s + "."
 }
@@ -166,7 +166,7 @@ func (v Verdict) ToDo() string {
 	case TooShort:
 		switch {
 		case v.Place != nil:
-			return fmt.Sprintf("Until %s lets go sooner, sleep %s; see `kubectl lastcall explain node/%s`.", name(v.Place.Node), secs(*v.Needs), name(v.Place.Node))
+			return fmt.Sprintf("Until %s lets go sooner, sleep %s; see `kubectl lastcall explain node/%s`.", name(v.Place.who()), secs(*v.Needs), name(v.Place.Node))
 		case v.Needs == nil:
 			return fmt.Sprintf("Until there is a number, sleep %s or more; `kubectl lastcall measure` has one in 90 s.", secs(wholeSeconds(v.Longest)))
 		}

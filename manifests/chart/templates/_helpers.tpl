@@ -50,3 +50,17 @@ app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 
+{{/* The kinds of places that the consumers' file declares, which the hub is to know; those of the others it knows. */}}
+{{- define "lastcall.consumerKinds" -}}
+{{- $kinds := list -}}
+{{- with .Values.agent.consumers -}}
+{{- if .enabled -}}
+{{- range (.config).consumers -}}
+{{- if .scrape -}}
+{{- $kinds = append $kinds .place -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $kinds | uniq | join "," -}}
+{{- end -}}
