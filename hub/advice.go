@@ -13,7 +13,7 @@ import (
 	"github.com/lastcall-k8s/lastcall/hub/store"
 )
 
-// advisor sizes all workloads, one after the other and in the background: the rows of a busy month are 15 s of reading. Nothing in
+// advisor sizes all workloads, one after the other and in the background: 100,000 rows are 16 s of reading. Nothing in
 // it is done under the hub's lock.
 type advisor struct {
 	mu      sync.Mutex // guards what follows
@@ -43,8 +43,8 @@ const (
 	// maxAdvised bounds the workloads that are sized: those that nothing has left for longest are dropped. An advice is 3 KB, and
 	// six series.
 	maxAdvised = 2000
-	// maxPooled episodes of a workload, the newest, are pooled: 0.5 KB each.
-	maxPooled = 50
+	// maxPooled episodes of a workload, the newest, are pooled: 1 KB each.
+	maxPooled = 30
 	// A workload is sized by its newest episodes, and no more than so many pods.
 	maxEpisodes = 1000
 	maxMembers  = 10_000
@@ -53,7 +53,7 @@ const (
 	adviceWork  = 2 * time.Second
 	// adviceAge is when an advice is worked out again though nothing of its workload has changed: the pool and the window move.
 	adviceAge = 10 * time.Minute
-	// poolEvery is how old a pool gets: making one of 100,000 episodes takes a fifth of a second.
+	// poolEvery is how old a pool gets: making one of 100,000 episodes takes 0.4 s.
 	poolEvery = time.Minute
 	// latestPlaces of a row are enough for sizing.
 	latestPlaces = 5
