@@ -25,6 +25,7 @@ type advisor struct {
 	closed  map[workloadKey][]int64 // episodes that ended since they were last looked at
 	again   map[workloadKey]bool    // something of it was told since
 
+	most    int           // workloads that are sized
 	reading chan struct{} // held by who reads a history, so that one at a time is in memory
 }
 
@@ -60,7 +61,7 @@ const (
 )
 
 func newAdvisor() *advisor {
-	return &advisor{of: map[workloadKey]*advised{}, closed: map[workloadKey][]int64{}, again: map[workloadKey]bool{}, reading: make(chan struct{}, 1)}
+	return &advisor{of: map[workloadKey]*advised{}, closed: map[workloadKey][]int64{}, again: map[workloadKey]bool{}, most: maxAdvised, reading: make(chan struct{}, 1)}
 }
 
 // tell notes the episodes of which something changed.
@@ -132,7 +133,7 @@ func (h *Hub) toAdvise(ctx context.Context, now time.Time) (todo []workloadKey, 
 	a := h.advice
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.dropped = max(0, len(list)-maxAdvised)
+	a.dropped = max(0, len(list)-a.most)
 	list = list[:len(list)-a.dropped]
 	kept := map[workloadKey]*advised{}
 	for _, w := range list {

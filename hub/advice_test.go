@@ -128,7 +128,7 @@ func TestAdvices(t *testing.T) {
 	if d := shop.Driver; d == nil || d.Node != "c" || d.Seconds > 3 {
 		t.Errorf("driver %+v: who was last is not read off the rows", d)
 	}
-	if db.Basis != sizing.BasisPool || db.Class.Own != 3 || db.Class.N != 44 {
+	if db.Basis != sizing.BasisPool || db.Class.Own != 3 || db.Class.N != maxPooled+3 {
 		t.Errorf("%+v", db)
 	}
 	if code := o.get("/v1/recommendations", url.Values{"namespace": {"none"}}, &all); code != 200 || len(all.Items) != 0 {
@@ -256,8 +256,9 @@ lastcall_recommendation_exceeded_total{namespace="prod",workload="shop",workload
 // TestAdviceBounded: of too many workloads those that nothing has left for longest are dropped, and counted.
 func TestAdviceBounded(t *testing.T) {
 	o := newOffice(t)
+	o.advice.most = 5
 	var b store.Batch
-	for i := range maxAdvised + 3 {
+	for i := range 8 {
 		at := epoch.Add(time.Duration(i) * time.Second)
 		b.Episodes = append(b.Episodes, report.Episode{ID: int64(i + 1), Namespace: "prod", Workload: fmt.Sprintf("deployment/%d", i), Begun: at, Ended: at})
 	}
@@ -266,7 +267,7 @@ func TestAdviceBounded(t *testing.T) {
 	}
 	o.advised()
 	all := o.Advices()
-	if all.Of != maxAdvised || all.Read != maxAdvised || all.Dropped != 3 || o.advice.of[workloadKey{"prod", "deployment/2"}] != nil || o.advice.of[workloadKey{"prod", "deployment/3"}] == nil {
+	if all.Of != 5 || all.Read != 5 || all.Dropped != 3 || o.advice.of[workloadKey{"prod", "deployment/2"}] != nil || o.advice.of[workloadKey{"prod", "deployment/3"}] == nil {
 		t.Errorf("%d of %d, %d dropped", all.Read, all.Of, all.Dropped)
 	}
 }
