@@ -392,3 +392,23 @@ func TestWitnessOf(t *testing.T) {
 		t.Errorf("its own node did not tell, but %+v", w)
 	}
 }
+
+// TestAdviceOfNow: the rollout that is going on is in the answer, as something that may still grow.
+func TestAdviceOfNow(t *testing.T) {
+	f := newFleet(t, "a")
+	f.start()
+	f.agents[0].leave("1", true)
+	f.agents[0].leave("2", false)
+	f.until("both are in the answer", func() (bool, string) {
+		a, err := f.hub.Advice(t.Context(), Ask{Namespace: "shop", Workload: "deployment/web"})
+		d := a.Departures
+		return err == nil && d.Late+d.InTime+d.Unknown == 2 && a.Episodes.Unknown == 1, fmt.Sprintf("%v %+v", err, a.Recommendation)
+	})
+	a, err := f.hub.Advice(t.Context(), Ask{Namespace: "shop", Workload: "deployment/web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Seconds != nil || a.Basis != sizing.BasisNone || a.Regime.Dataplane != "nftables" || *a.Present.PreStop != 0 || *a.Present.Grace != 30 || a.Containers[0].Name != "web" {
+		t.Errorf("%+v", a)
+	}
+}

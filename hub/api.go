@@ -194,7 +194,11 @@ func (s pageSource) Episode(ctx context.Context, id int64) (report.Explanation, 
 }
 
 func (s pageSource) Episodes(ctx context.Context, f pages.Filter) ([]report.Episode, error) {
-	es, err := s.episodes(ctx, store.EpisodeFilter{Namespace: f.Namespace, Workload: f.Workload, Limit: 1000})
+	limit := 1000
+	if !f.Late && f.Before == 0 && f.Limit > 0 {
+		limit = f.Limit
+	}
+	es, err := s.episodes(ctx, store.EpisodeFilter{Namespace: f.Namespace, Workload: f.Workload, Limit: limit})
 	es = slices.DeleteFunc(es, func(e report.Episode) bool { return f.Late && e.Late == 0 || f.Before != 0 && e.ID >= f.Before })
 	if f.Limit > 0 {
 		es = es[:min(len(es), f.Limit)]

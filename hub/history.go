@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -111,6 +112,7 @@ func (h *Hub) present() (p present) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p.known = true
+	modes := map[string]bool{}
 	for _, n := range h.join.nodes {
 		if !n.expected {
 			continue
@@ -118,12 +120,13 @@ func (h *Hub) present() (p present) {
 		p.Nodes++
 		switch {
 		case n.measured() && n.backend != "":
-			p.Dataplane = union(p.Dataplane, n.backend)
+			modes[n.backend] = true
 		case n.agent.pod != "" && n.backend == "":
 			p.known = false // just started, or not reachable: it may be of another mode
 		}
 	}
-	p.known = p.known && p.Dataplane != ""
+	p.Dataplane = strings.Join(slices.Sorted(maps.Keys(modes)), "+")
+	p.known = p.known && len(modes) > 0
 	return p
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,6 +59,8 @@ type Hub struct {
 	unsaved []store.Landings        // of rows whose commit failed
 
 	synced func() bool // the Node list is complete
+
+	seen   atomic.Pointer[view]
 	advice *advisor
 }
 
@@ -150,6 +153,7 @@ func (h *Hub) Run(ctx context.Context) error {
 // flush judges what is open and stores what changed.
 func (h *Hub) flush(ctx context.Context, all bool) {
 	batch, rows, episodes := h.collect(all)
+	h.look()
 	if len(batch.Departures)+len(batch.Landings)+len(batch.Episodes)+len(batch.Cursors) > 0 {
 		err := h.cfg.Store.Commit(ctx, batch) // also if ctx ended: the last flush comes after it
 		h.mu.Lock()
@@ -340,13 +344,18 @@ func (h *Hub) tag(ctx context.Context, episodes []*episode) {
 
 // Departure is a row: as it is now if it may still change, else as it was stored.
 func (h *Hub) Departure(ctx context.Context, uid string) (report.Departure, error) {
-	h.mu.Lock()
-	r := h.join.rows[uid]
-	h.mu.Unlock()
-	if r != nil {
+	if r := h.view().rows[uid]; r != nil {
 		return h.current(r, 0), nil
 	}
 	d, found, err := h.cfg.Store.Departure(ctx, uid)
+	if !found {
+		h.mu.Lock()
+		r := h.join.rows[uid] // it may have begun since
+		h.mu.Unlock()
+		if r != nil {
+			return h.current(r, 0), nil
+		}
+	}
 	if err == nil && !found {
 		err = missingError("no departure of a pod with UID " + uid + " is kept here")
 	}

@@ -79,7 +79,8 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	states := map[report.AgentState]int{report.AgentFollowing: 0, report.AgentCatchingUp: 0, report.AgentUnreachable: 0, report.AgentRefused: 0, report.AgentMissing: 0}
-	agents, lag := g.h.agents()
+	v := g.h.view()
+	agents, lag := v.agents, v.lag
 	missing := 0
 	for _, a := range agents {
 		states[a.State]++

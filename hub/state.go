@@ -59,7 +59,8 @@ func (n *node) clockError() (float64, bool) {
 // Status is the hub's account of itself.
 func (h *Hub) Status(ctx context.Context) (report.Status, error) {
 	s := report.Status{Version: h.cfg.Version, StoreBytes: h.cfg.Store.Bytes()}
-	s.Agents, s.Lag = h.agents()
+	v := h.view()
+	s.Agents, s.Lag = v.agents, v.lag
 	if st, err := h.cfg.Store.Stats(ctx); err == nil {
 		s.Departures, s.Oldest = st.Departures, st.Oldest
 	} else if ctx.Err() == nil {
@@ -71,8 +72,12 @@ func (h *Hub) Status(ctx context.Context) (report.Status, error) {
 	return s, nil
 }
 
-// Places are all places and how they do, those with trouble first.
+// Places are all places and how they did a second ago, those with trouble first.
 func (h *Hub) Places(context.Context) ([]report.Place, error) {
+	return slices.Clone(h.view().places), nil
+}
+
+func (h *Hub) places() []report.Place {
 	type key struct {
 		node   string
 		family ledger.Family
@@ -135,7 +140,7 @@ func (h *Hub) Places(context.Context) ([]report.Place, error) {
 	slices.SortFunc(ps, func(a, b report.Place) int {
 		return cmp.Or(trouble(a)-trouble(b), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Family, b.Family))
 	})
-	return ps, nil
+	return ps
 }
 
 // place judges one.

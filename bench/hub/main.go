@@ -46,7 +46,7 @@ func main() {
 	flag.DurationVar(&o.window, "for", time.Minute, "length of the measured window")
 	flag.DurationVar(&o.pause, "pause", 30*time.Second, "how long the hub is stopped before it catches up; 0 for no restart and no pages")
 	flag.IntVar(&o.preload, "preload", 100_000, "departures in the store before")
-	flag.IntVar(&o.pages, "pages", 50, "requests of each page")
+	flag.IntVar(&o.pages, "pages", 200, "requests of each page")
 	flag.StringVar(&o.profile, "profile", "", "directory for profiles of the hub's processor time in the window, while it catches up, and of its memory")
 	flag.StringVar(&o.out, "out", "bench/results", "where the JSON goes; \"\" for nowhere")
 	flag.Parse()
@@ -60,7 +60,7 @@ func main() {
 	if err == nil {
 		r.Run = benchresult.Describe("go run ./bench/hub " + strings.Join(os.Args[1:], " "))
 		if o.out != "" {
-			err = benchresult.Write(o.out, "hub", r.Date, r)
+			err = o.publish(r)
 		}
 		r.print(os.Stdout)
 	}
@@ -71,9 +71,22 @@ func main() {
 	}
 }
 
+// publish writes the result's file, and RESULTS.md beside its directory.
+func (o options) publish(r *results) error {
+	if err := benchresult.Write(o.out, "hub", r.Date, r); err != nil {
+		return err
+	}
+	var newest results
+	file, _, err := benchresult.Newest(o.out, "hub", &newest)
+	if err != nil {
+		return err
+	}
+	return benchresult.ReplaceSection(filepath.Join(filepath.Dir(o.out), "RESULTS.md"), "hub", newest.section(file))
+}
+
 // measure is the whole of it.
 func measure(ctx context.Context, o options) (r *results, err error) {
-	r = &results{Cluster: o.shape, Preloaded: o.preload}
+	r = &results{Cluster: o.shape, Preloaded: o.preload, Pause: o.pause.String()}
 	dir, err := os.MkdirTemp("", "lastcall-bench-hub-")
 	if err != nil {
 		return nil, err

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/lastcall-k8s/lastcall/internal/benchresult"
 )
@@ -37,6 +39,7 @@ type results struct {
 	// Overdue are seconds whose first row was not right after 20 s.
 	Overdue map[string]int `json:"overdue"`
 
+	Pause        string  `json:"stopped_for"`
 	Stopped      float64 `json:"stop_seconds"`
 	CatchUp      float64 `json:"catch_up_seconds"`
 	CatchUpLines float64 `json:"catch_up_lines"`
@@ -70,6 +73,28 @@ func quantiles(v []float64) times {
 }
 
 func (t times) String() string { return fmt.Sprintf("%.1f / %.1f / %.1f", t.P50, t.P99, t.Max) }
+
+// section is the run as a part of RESULTS.md.
+func (r *results) section(file string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "`%s` (%s; %s)\n\n| | reach | measured |\n|---|---|---|\n", r.Command, r.Date.Format("2006-01-02"), filepath.Base(file))
+	row := func(what, reach, format string, args ...any) {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", what, reach, fmt.Sprintf(format, args...))
+	}
+	row("event lines/s", "10,000", "%.0f of %.0f written", r.Lines, r.Written)
+	row("settled departures/s", "50,000", "%.0f (%.1f complete rows/s of %d places)", r.Settled, r.Rows, r.Cluster.Agents)
+	row("rows complete and right", "all", "%d of %d; lines lost %.0f", r.Correct, r.Departures, r.Lost)
+	row("row stored after", "stated", "%.1f s p50, %.1f s p99", r.Behind.P50, r.Behind.P99)
+	row("RSS at the end / peak", "<= 512 MiB", "%d / %d MiB", r.RSS, r.PeakRSS)
+	row("CPU of one core, hub / generator", "stated", "%.0f / %.0f %%", r.HubCPU, r.GeneratorCPU)
+	row("all agents followed after a start", "stated", "%.1f s", r.Connected)
+	row("caught up after a stop of "+r.Pause, "stated", "%.1f s: %.0f lines, peak RSS %d MiB", r.CatchUp, r.CatchUpLines, r.CatchUpPeak)
+	for _, p := range []string{"/", "/episodes/{id}", "/departures/{uid}", "/places"} {
+		t := r.Pages[p]
+		row(fmt.Sprintf("page `%s`, cold, over %d departures: p50 / p99 / max of %d", p, r.Preloaded, t.N), "p99 < 200 ms", "%v ms", t)
+	}
+	return b.String()
+}
 
 func (r *results) print(w io.Writer) {
 	fmt.Fprintf(w, "%d agents, %d departures/s, %d departures stored before\n", r.Cluster.Agents, r.Cluster.Rate, r.Preloaded)
