@@ -176,8 +176,8 @@ func (x *recommend) one(ctx context.Context, hub *client, t target, ns string) e
 	if err != nil {
 		return err
 	}
-	if len(a.Verdicts) == 0 {
-		return fmt.Errorf("the hub (%s) has no verdict on %s: is it of this version (%s)?", hub.name, t, buildVersion())
+	if !a.Sound() {
+		return fmt.Errorf("the answer of the hub (%s) on %s makes no sense\nIs it of this version (%s)?", hub.name, t, buildVersion())
 	}
 	switch {
 	case x.output.machine():

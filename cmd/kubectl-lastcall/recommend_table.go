@@ -21,7 +21,7 @@ func (x *recommend) table(ctx context.Context, hub *client, t target, ns string)
 	if err != nil {
 		return err
 	}
-	as := slices.DeleteFunc(all.Items, func(a sizing.Advice) bool { return t.kind != "" && !ofKind(a.Workload, t.kind) || len(a.Verdicts) == 0 })
+	as := slices.DeleteFunc(all.Items, func(a sizing.Advice) bool { return t.kind != "" && !ofKind(a.Workload, t.kind) || !a.Sound() })
 	actFirst(as)
 	switch {
 	case x.output.machine():

@@ -53,3 +53,22 @@ func Advise(in Input, pool Pool, o Options) Advice {
 	in = in.prepared()
 	return Advice{Recommendation: Recommend(in, pool, o), Containers: in.Workload.Containers}
 }
+
+// Sound reports whether all is there that its sentences need. What another version of a hub says may lack it.
+func (r Recommendation) Sound() bool {
+	for _, v := range r.Verdicts {
+		has, needs := false, false
+		switch v.Code {
+		case Fits, LongerThanNeeded, NotAllMeasured:
+			has, needs = true, true
+		case Unreadable:
+			needs = true
+		case TooShort:
+			needs = v.Place != nil
+		}
+		if has && v.Has == nil || needs && v.Needs == nil {
+			return false
+		}
+	}
+	return len(r.Verdicts) > 0 && (r.Basis == BasisNone || r.Seconds != nil)
+}
