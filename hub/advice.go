@@ -110,8 +110,8 @@ func (h *Hub) adviseFor(ctx context.Context, work time.Duration) error {
 		if h.cfg.Now().Sub(begun) > work || ctx.Err() != nil {
 			break
 		}
-		if err = h.adviseOne(ctx, k); err != nil {
-			break
+		if e := h.adviseOne(ctx, k); e != nil {
+			err = e // one that cannot be read is tried again; it does not hold up the others
 		}
 	}
 	if begun.Sub(h.advice.made) >= poolEvery { // only this goroutine makes one
