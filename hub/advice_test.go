@@ -412,3 +412,25 @@ func TestAdviceOfNow(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// TestHistoryInMemory: a departure that was not stored yet is in the history of now, and in that of what is over it is not.
+func TestHistoryInMemory(t *testing.T) {
+	o := newOffice(t)
+	w := newWorld(t, "a", "b")
+	w.compare(2 * ms)
+	o.join = w.j
+	w.deleted("a", 0, 30, ledger.Container{Name: "web", Ports: []uint16{8080}, PreStop: ledger.PreStop{Kind: ledger.NoPreStop}})
+	w.seen("a", 20*ms)
+	w.landed("a", 20*ms, 98*ms, 100*ms)
+	o.now = epoch.Add(2 * time.Second)
+	k := workloadKey{"shop", "deployment/web"}
+	o.join.rows["u"].episode = 7
+	o.chain.open[k] = &episode{Episode: report.Episode{ID: 7, Namespace: k.namespace, Workload: k.workload, Open: true, Begun: epoch, Ended: epoch, Left: 1}}
+	in, asOf, err := o.history(t.Context(), k, time.Time{}, true)
+	if err != nil || len(in.Episodes) != 1 || len(in.Episodes[0].Departures) != 1 || len(in.Workload.Containers) != 1 || !asOf.Equal(epoch) {
+		t.Errorf("%+v as of %v: %v", in, asOf, err)
+	}
+	if in, _, err := o.history(t.Context(), k, time.Time{}, false); err != nil || len(in.Episodes) != 0 {
+		t.Errorf("%+v: %v", in, err)
+	}
+}
