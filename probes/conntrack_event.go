@@ -23,7 +23,7 @@ const (
 	ctSeenReply = 1 << 1
 	ctAssured   = 1 << 2
 
-	tcpSynRecv, tcpFinWait, tcpTimeWait, tcpClose = 2, 4, 7, 8
+	tcpSynSent, tcpSynRecv, tcpFinWait, tcpTimeWait, tcpClose = 1, 2, 4, 7, 8
 )
 
 // flowKind is what happened to a conntrack entry.

@@ -12,6 +12,8 @@ const (
 	// unanswered is when a SYN without an answer counts as lost: it was sent again after 1, 3 and 7 s
 	// (tcp(7), initial RTO 1 s).
 	unanswered = 10 * time.Second
+	// roundTrip is within which a reset comes, between nodes of a cluster.
+	roundTrip = 200 * time.Millisecond
 	// lingers is how long connections to a pod are counted after it has landed everywhere here: until those that
 	// began just before are decided.
 	lingers = unanswered + 2*time.Second

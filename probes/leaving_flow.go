@@ -37,8 +37,11 @@ func (ls *leavings) began(e flowEvent, at time.Time) {
 	if path != nil && l.landed(path.Endpoint) && len(ls.suspects) < maxSuspects {
 		ls.suspects = append(ls.suspects, suspect{l, *path, at})
 	}
-	if e.orig.proto != unix.IPPROTO_TCP {
-		return // nobody answers a datagram for certain
+	// Nobody answers a datagram for certain. And what does not begin with a SYN had begun before, and its entry is lost: when
+	// a pod's interface goes, nf_nat_masquerade wipes what was masqueraded to it, and the next segment makes an entry
+	// anew (nf_conntrack_tcp_loose).
+	if e.orig.proto != unix.IPPROTO_TCP || e.tcpState != tcpSynSent {
+		return
 	}
 	if f := ls.track(l, e, at); f != nil {
 		ls.waiting = append(ls.waiting, f)
@@ -66,9 +69,10 @@ func (ls *leavings) track(l *leaving, e flowEvent, at time.Time) *flow {
 }
 
 // destroyed: an entry is gone. The only answer to a connection having been a reset, it goes at once
-// (nf_conntrack_proto_tcp.c, nf_conntrack_tcp_packet); under pressure, or by a flush, it goes in the state it was in.
+// (nf_conntrack_proto_tcp.c, nf_conntrack_tcp_packet); under pressure, by a flush or with the pod's interface it goes in the
+// state it was in. Where that is not told, only what goes within a round trip is taken for a reset.
 func (ls *leavings) destroyed(f *flow, e flowEvent, at time.Time) {
-	reset := e.tcpState == tcpClose || e.tcpState == 0 && at.Sub(f.at) < unanswered
+	reset := e.tcpState == tcpClose || e.tcpState == 0 && at.Sub(f.at) < roundTrip
 	if !f.answered && e.status&ctSeenReply == 0 && reset {
 		f.way().Reset++
 		f.refused()

@@ -95,6 +95,16 @@ func TestRefusedIsProved(t *testing.T) {
 			b.event(conn(flowNew, 1, vip, 0, 1), sec(1))
 			b.event(conn(flowDestroy, 1, vip, 0, 0), sec(1.001))
 		}, ledger.Flows{New: 1, Reset: 1}},
+		{"the same, and it may have gone with the pod's interface; the SYN is sent again", func(b *books) {
+			b.event(conn(flowNew, 1, vip, 0, 1), sec(1))
+			b.event(conn(flowDestroy, 1, vip, 0, 0), sec(1.5))
+			b.event(conn(flowNew, 1, vip, 0, 1), sec(2))
+			b.turn(sec(20))
+		}, ledger.Flows{New: 2, Silent: 1}},
+		{"it stood already, its entry is made anew and ends by a reset", func(b *books) {
+			b.event(conn(flowNew, 1, vip, 0, 3), sec(1))
+			b.event(conn(flowDestroy, 1, vip, 0, tcpClose), sec(1.001))
+		}, ledger.Flows{}},
 		{"the table was flushed, or full: nothing is known", func(b *books) {
 			b.event(conn(flowNew, 1, vip, 0, 1), sec(1))
 			b.event(conn(flowDestroy, 1, vip, 0, 1), sec(1.5))

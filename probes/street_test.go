@@ -218,6 +218,12 @@ func (w *witness) settled() {
 	}
 }
 
+// later lets a time pass in the books.
+func (w *witness) later(d time.Duration) {
+	w.tell(func(ls *leavings, now time.Time) { ls.turn(now.Add(d)) })
+	w.settled()
+}
+
 func (w *witness) report(t *testing.T, within time.Duration) ledger.Witness {
 	t.Helper()
 	select {

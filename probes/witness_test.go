@@ -150,6 +150,77 @@ func TestWitnessOfSilence(t *testing.T) {
 	}
 }
 
+// TestWitnessOfTheSamePortAgain: an entry without an answer is kept for 120 s after its last SYN, with its translation. A client
+// that takes the same port again meanwhile is sent to the pod that is gone, whatever the rules say, and the kernel tells nobody:
+// it is lost, and not counted.
+func TestWitnessOfTheSamePortAgain(t *testing.T) {
+	s := newStreet(t, "ipv4")
+	s.serve(t, s.other, "other")
+	s.pod.Exec(t, "", "ip", "link", "set", "eth0", "down")
+	w := s.witness(t, WitnessConfig{})
+	w.Note([]ledger.Change{s.left()})
+	w.settled()
+	from := netip.AddrPortFrom(s.ip["client"], 40001)
+	lost := func(from netip.AddrPort) {
+		t.Helper()
+		if c, err := dial(s.client, s.vip, from, 300*time.Millisecond); err == nil {
+			c.Close()
+			t.Fatalf("from %s: somebody answered", from)
+		}
+	}
+	lost(from)
+	w.later(unanswered)
+	nft(t, s.node, "flush table ip nat\nadd rule ip nat pre ip daddr "+s.vip.Addr().String()+" tcp dport 80 dnat to "+s.ip["other"].String()+"\n")
+	talk(t, s.client, s.vip, 3)
+	lost(from)
+	w.later(unanswered)
+	w.end()
+	if r := w.report(t, time.Second); r.DNAT != (ledger.Flows{New: 1, Silent: 1}) {
+		t.Errorf("got %+v, want the first only", r.DNAT)
+	}
+}
+
+// TestWitnessOfAWipedEntry: a connection that stands loses its entry, and its next segment makes one anew, which nobody
+// answers. It could connect, so it was not refused.
+func TestWitnessOfAWipedEntry(t *testing.T) {
+	s := newStreet(t, "ipv4")
+	s.serve(t, s.pod, "pod")
+	s.node.Exec(t, "", "nft", "add table ip nat; add chain ip nat post { type nat hook postrouting priority 100; }; add rule ip nat post oifname pod masquerade")
+	w := s.witness(t, WitnessConfig{})
+	w.Note([]ledger.Change{s.departs("pod"), s.left()})
+	w.settled()
+	c, err := dial(s.client, s.vip, netip.AddrPort{}, 2*time.Second)
+	must(t, err)
+	defer c.Close()
+	say(t, c, 'x')
+	flows := func() (n int, received uint64) {
+		w.tell(func(ls *leavings, _ time.Time) { n, received = len(ls.flows), w.received })
+		w.settled()
+		return n, received
+	}
+	until := func(f func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !f(); {
+			if time.Now().After(deadline) {
+				t.Fatal("the kernel does not tell")
+			}
+		}
+	}
+	s.pod.Exec(t, "", "ip", "link", "set", "eth0", "down") // nobody answers
+	s.node.Exec(t, "", "ip", "link", "set", "pod", "down") // wipes
+	until(func() bool { n, _ := flows(); return n == 0 })
+	s.node.Exec(t, "", "ip", "link", "set", "pod", "up")
+	_, before := flows()
+	_, err = c.Write([]byte{'x'})
+	must(t, err)
+	until(func() bool { _, received := flows(); return received > before })
+	w.later(unanswered)
+	w.end()
+	if r := w.report(t, time.Second); r.DNAT != (ledger.Flows{New: 1}) {
+		t.Errorf("got %+v, want the one that stood", r.DNAT)
+	}
+}
+
 // TestWitnessChecksLandings: after landing a new connection is our error, and is told; an old entry that a client revives is not.
 func TestWitnessChecksLandings(t *testing.T) {
 	s := newStreet(t, "ipv4")

@@ -1,11 +1,7 @@
 package watcher
 
 import (
-	"path"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -49,56 +45,15 @@ func preStop(h *corev1.LifecycleHandler) ledger.PreStop {
 		n := h.Sleep.Seconds
 		return ledger.PreStop{Kind: ledger.PreStopSleep, Seconds: &n}
 	case h.Exec != nil:
-		n, rest := sleepOf(h.Exec.Command)
-		return ledger.PreStop{Kind: ledger.PreStopExec, Seconds: n, Rest: rest}
+		p := ledger.PreStop{Kind: ledger.PreStopExec}
+		if s, ok := ledger.SleepOf(h.Exec.Command); ok {
+			p.Seconds, p.Rest = &s.Seconds, s.Rest
+		}
+		return p
 	case h.HTTPGet != nil:
 		return ledger.PreStop{Kind: ledger.PreStopHTTP}
 	}
 	return ledger.PreStop{Kind: ledger.PreStopOther}
-}
-
-// sleepLine is `sleep N`, with N in whole seconds, minutes or hours as coreutils and busybox take it, alone or
-// before something that runs after it. Anything cleverer is not recognised: a wrong number is worse than none. A
-// shell separates words by blanks only: of a script with \r\n, sleep refuses the "5\r" and does not wait.
-var (
-	sleepLine = regexp.MustCompile(`^[ \t\n]*(?:(?:/usr)?/bin/)?sleep[ \t]+` + sleepTime + `[ \t]*(?:$|(&&|;|\n)[ \t\n]*([^ \t\n]?))`)
-	sleepArg  = regexp.MustCompile(`^` + sleepTime + `$`)
-)
-
-const sleepTime = `(\d{1,6})([smh]?)`
-
-// sleepOf recognises a command that first sleeps for N: `sleep N`, and a shell that is given `sleep N [&& rest]`.
-func sleepOf(command []string) (seconds *int64, rest bool) {
-	var m []string
-	switch {
-	case len(command) == 2 && path.Base(command[0]) == "sleep":
-		m = sleepArg.FindStringSubmatch(command[1])
-	case len(command) == 3 && (command[1] == "-c" || command[1] == "-ec") && isShell(command[0]):
-		m = sleepLine.FindStringSubmatch(command[2])
-	}
-	if m == nil {
-		return nil, false
-	}
-	if len(m) > 3 {
-		if m[4] != "" && strings.Contains(";&|)", m[4]) || m[4] == "" && m[3] == "&&" {
-			return nil, false // the shell finds no command there and runs nothing at all
-		}
-		rest = m[4] != ""
-	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil {
-		return nil, false
-	}
-	n *= map[string]int64{"": 1, "s": 1, "m": 60, "h": 3600}[m[2]]
-	return &n, rest
-}
-
-func isShell(program string) bool {
-	switch path.Base(program) {
-	case "sh", "bash", "ash", "dash":
-		return true
-	}
-	return false
 }
 
 // trimExits keeps how containers ended; of init containers only sidecars, the others end before the pod serves.

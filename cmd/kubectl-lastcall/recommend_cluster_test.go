@@ -186,8 +186,8 @@ func sleep(t *testing.T, p corev1.PodSpec, want string) string {
 		case h.Sleep != nil:
 			n = h.Sleep.Seconds
 		default:
-			if s, _ := sizing.SleepOf(h.Exec.Command); s != nil {
-				n = *s
+			if s, ok := ledger.SleepOf(h.Exec.Command); ok {
+				n = s.Seconds
 			}
 		}
 		parts = append(parts, fmt.Sprintf("%s %d", words[i], n))

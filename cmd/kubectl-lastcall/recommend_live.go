@@ -147,8 +147,10 @@ func container(c *corev1.Container, sidecar bool) report.Container {
 	case h.Sleep != nil:
 		r.PreStop = ledger.PreStop{Kind: ledger.PreStopSleep, Seconds: &h.Sleep.Seconds}
 	case h.Exec != nil:
-		n, rest := sizing.SleepOf(h.Exec.Command)
-		r.PreStop = ledger.PreStop{Kind: ledger.PreStopExec, Seconds: n, Rest: rest}
+		r.PreStop = ledger.PreStop{Kind: ledger.PreStopExec}
+		if s, ok := ledger.SleepOf(h.Exec.Command); ok {
+			r.PreStop.Seconds, r.PreStop.Rest = &s.Seconds, s.Rest
+		}
 	case h.HTTPGet != nil:
 		r.PreStop = ledger.PreStop{Kind: ledger.PreStopHTTP}
 	default:

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,39 +16,6 @@ import (
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
-
-// TestSleepLine: what the watcher recognises as a sleep is what is changed here.
-func TestSleepLine(t *testing.T) {
-	definition := regexp.MustCompile(`(?m)^(?:\tsleepLine|\tsleepArg|const sleepTime) .*$`)
-	of := func(file string) []string {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return definition.FindAllString(string(source), -1)
-	}
-	ours, theirs := of("command.go"), of("../../watcher/container.go")
-	if len(ours) != 3 || !slices.Equal(ours, theirs) {
-		t.Errorf("watcher/container.go recognises something else:\n%q\n%q", ours, theirs)
-	}
-}
-
-func TestSleepOf(t *testing.T) {
-	for _, c := range []struct {
-		command string // words separated by |
-		seconds int64  // -1: not recognised
-		rest    bool
-	}{
-		{"sleep|5", 5, false}, {"/bin/sleep|2m", 120, false}, {"sh|-c|sleep 5", 5, false}, {"sh|-c|sleep 5 && nginx -s quit", 5, true},
-		{"sh|-c|sleep 5;", 5, false}, {"sh|-c|sleep 5 &&", -1, false}, {"sh|-c|sleep 5 ;; x", -1, false}, {"sh|-c|sleep 5\r\nexit", -1, false},
-		{"sh|-c|nginx -s quit", -1, false}, {"", -1, false},
-	} {
-		n, rest := SleepOf(strings.Split(c.command, "|"))
-		if (n == nil) != (c.seconds < 0) || n != nil && *n != c.seconds || rest != c.rest {
-			t.Errorf("%q: %v %v", c.command, n, rest)
-		}
-	}
-}
 
 func TestSleepFor(t *testing.T) {
 	for _, c := range []struct {

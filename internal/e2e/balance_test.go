@@ -33,7 +33,7 @@ func inBalance(t *testing.T, i *installed) {
 		}
 		return resp.Body, nil
 	}
-	opened := map[string]int{}
+	opened, unready := map[string]int{}, map[string]bool{}
 	for _, n := range i.Nodes {
 		client := insecureClient(i.Dialer(n.Name))
 		lines := func(ctx context.Context) (events []ledger.Event, err error) {
@@ -61,6 +61,9 @@ func inBalance(t *testing.T, i *installed) {
 		for of, a := range b.pods {
 			opened[of.uid] += a.opened
 		}
+		for uid, was := range b.unready {
+			unready[uid] = unready[uid] || was
+		}
 	}
 	body, err := get(t.Context(), insecureClient(nil), "https://"+i.forward(t, 9750)+"/v1/departures?limit=1000")
 	if err != nil {
@@ -73,8 +76,8 @@ func inBalance(t *testing.T, i *installed) {
 	}
 	compared := 0
 	for _, d := range rows {
-		if d.Namespace == system || !d.Complete {
-			continue // of a pod of ours that begins, more than one row may tell
+		if d.Namespace == system || unready[d.UID] || !d.Complete {
+			continue // of a pod that was unready before it left, more than one row told
 		}
 		compared++
 		sum := d.Pending

@@ -22,6 +22,7 @@ import (
 type books struct {
 	pods      map[podFamily]*account
 	announced map[string]bool
+	unready   map[string]bool // was taken out of Services without leaving, at some time
 	outcomes  map[ledger.Family]map[ledger.Outcome]int
 	rearmed   map[ledger.Family]int // landed, and nobody knows since when they should have
 	mixed     bool                  // some line does not tell how many of its landings those are
@@ -41,12 +42,13 @@ type account struct {
 }
 
 func addUp(events []ledger.Event) *books {
-	b := &books{pods: map[podFamily]*account{}, announced: map[string]bool{},
+	b := &books{pods: map[podFamily]*account{}, announced: map[string]bool{}, unready: map[string]bool{},
 		outcomes: map[ledger.Family]map[ledger.Outcome]int{}, rearmed: map[ledger.Family]int{}}
 	for _, e := range events {
 		switch e.Type {
 		case ledger.EventDeparture:
 			b.announced[e.Pod.UID] = true
+			b.unready[e.Pod.UID] = b.unready[e.Pod.UID] || e.Reason == ledger.Unready
 			if e.T0.IsZero() != (e.T0Source == ledger.T0Unknown) {
 				b.problem("departure of %s: T0 %v from %q", e.Pod.UID, e.T0, e.T0Source)
 			}
@@ -84,7 +86,10 @@ func (b *books) line(e ledger.Event, d ledger.Settled) {
 		a = &account{}
 		b.pods[of] = a
 	}
-	b.announced[d.UID] = b.announced[d.UID] || d.Leaving != nil
+	if d.Leaving != nil {
+		b.announced[d.UID] = true
+		b.unready[d.UID] = b.unready[d.UID] || d.Leaving.Reason == ledger.Unready
+	}
 	if !b.announced[d.UID] {
 		b.problem("%v has removals before its departure: %+v", of, d)
 	}

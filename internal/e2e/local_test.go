@@ -4,11 +4,9 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,12 +56,7 @@ func localPolicy(t *testing.T, w *world) {
 		}
 		yes, no := true, false
 		set(discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes})
-		within(t, time.Minute, func() error {
-			if on, err := w.routes(own, to); err != nil || !on {
-				return fmt.Errorf("%s is not programmed on %s: %v", to, own.Name, err)
-			}
-			return nil
-		})
+		w.routed(t, to) // on both: what a node had not programmed yet would be absent there, and not landed
 		here, there := agents[i], agents[1-i]
 		set(handmade.Terminating())
 		landed(t, here, uid, ledger.Open{Retained: 1})

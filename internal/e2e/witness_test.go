@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,7 +25,8 @@ import (
 
 // TestWitnessAgainstClients: a restart without preStop under load from every node, one with a kube-proxy that is
 // stuck for 2 s longer than the others.
-// What the witness proves to be refused is what the clients could not connect to, within 5 %.
+// What the witness proves to be refused is what the clients could not connect to, within 5 %, when each of them comes from a
+// port of its own. Those that take the port of one that had no answer are lost unseen (probes, TestWitnessOfTheSamePortAgain).
 func TestWitnessAgainstClients(t *testing.T) {
 	w := newWorld(t)
 	s := w.shop(t, "witness", 2, 0)
@@ -86,10 +88,13 @@ func TestWitnessAgainstClients(t *testing.T) {
 	}
 	truth := failed.refused + failed.timeout + failed.unreachable
 	t.Logf("clients: %+v; not connected %d, proved by the witness %d", failed, truth, lost)
+	if failed.other > 0 {
+		t.Errorf("%d connections failed in another way", failed.other)
+	}
 	if truth < 100 {
 		t.Fatalf("only %d connections failed: too few to compare", truth)
 	}
-	if off := float64(lost)/float64(truth) - 1; off < -0.05 || off > 0.05 {
+	if off := float64(lost)/float64(truth) - 1; off < -0.05 || off > 0 { // it never proves what did not happen
 		t.Errorf("the witness proves %d lost, the clients could not make %d: %+.1f %%", lost, truth, 100*off)
 	}
 	for _, a := range agents {
@@ -162,7 +167,7 @@ func (s *shop) load(t *testing.T, node string) *clientLoad {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &clientLoad{}
 	var clients sync.WaitGroup
-	dial := s.Dialer(node)
+	dial := s.fromOwnPorts(node)
 	for i := range 40 {
 		clients.Go(func() {
 			<-time.After(time.Duration(i) * 5 * time.Millisecond) // one after the other, not all at once
@@ -185,10 +190,27 @@ func (s *shop) load(t *testing.T, node string) *clientLoad {
 	return c
 }
 
+// fromOwnPorts dials from a node, from another port each time. None is of the range that the kernel chooses from (32768 up), or of
+// those that listen on a node.
+func (w *world) fromOwnPorts(node string) func(context.Context, string, string) (net.Conn, error) {
+	var used atomic.Int32
+	return func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		from := &net.TCPAddr{Port: 12000 + int(used.Add(1))}
+		if from.Port >= 32768 {
+			return nil, errors.New("no port is left")
+		}
+		err = w.RunIn(node, func() error {
+			c, err = (&net.Dialer{LocalAddr: from}).DialContext(ctx, network, address)
+			return err
+		})
+		return c, err
+	}
+}
+
 var errCut = errors.New("connected, but not answered")
 
 func request(dial func(context.Context, string, string) (net.Conn, error), address string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second) // a busy machine takes more than 1 s at times
 	defer cancel()
 	c, err := dial(ctx, "tcp", address)
 	if err != nil {
@@ -207,7 +229,7 @@ func (t *tally) count(err error) {
 	switch {
 	case err == nil:
 		t.ok++
-	case errors.Is(err, errCut):
+	case errors.Is(err, errCut), errors.Is(err, syscall.ECONNRESET): // before a connection stands, a reset is ECONNREFUSED
 		t.cut++
 	case errors.Is(err, syscall.ECONNREFUSED):
 		t.refused++

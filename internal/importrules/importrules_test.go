@@ -28,7 +28,6 @@ var rules = []struct{ pkg, not, why string }{
 	{"hub/report", "k8s.io/", "what the hub says is read on any machine"},
 	{"hub/pages", "k8s.io/", "pages draw what the hub says"},
 	{"hub/sizing", "k8s.io/", "a recommendation is a function of rows"},
-	{"hub/sizing", module + "ledger", "a recommendation is a function of rows"},
 	{"hub/sizing", module + "hub/store", "it is given episodes, and reads nothing"},
 	{"hub/sizing", "os", "it is given episodes, and reads nothing"},
 	{"hub/sizing", "net", "it is given episodes, and reads nothing"},

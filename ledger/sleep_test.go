@@ -1,4 +1,4 @@
-package watcher
+package ledger
 
 import (
 	"fmt"
@@ -40,8 +40,8 @@ func TestSleepOf(t *testing.T) {
 		{"", "unknown"},
 	} {
 		got := "unknown"
-		if n, rest := sleepOf(strings.Split(tt.command, "|")); n != nil {
-			if got = fmt.Sprint(*n); rest {
+		if s, ok := SleepOf(strings.Split(tt.command, "|")); ok {
+			if got = fmt.Sprint(s.Seconds); s.Rest {
 				got += " and more"
 			}
 		}

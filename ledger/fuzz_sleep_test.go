@@ -1,4 +1,4 @@
-package watcher
+package ledger
 
 import (
 	"fmt"
@@ -22,22 +22,19 @@ func FuzzSleep(f *testing.F) {
 		if second == "" {
 			command = command[:2]
 		}
-		n, rest := sleepOf(command)
-		if n == nil {
-			if rest {
-				t.Error("something comes after a sleep that is none")
-			}
+		s, ok := SleepOf(command)
+		if !ok {
 			return
 		}
 		want, wantRest, err := readSleep(command)
-		if err != nil || *n != want || rest != wantRest {
-			t.Fatalf("%q is said to sleep %d s (rest: %v), want %d s (%v), %v", command, *n, rest, want, wantRest, err)
+		if err != nil || s.Seconds != want || s.Rest != wantRest {
+			t.Fatalf("%q is said to sleep %d s (rest: %v), want %d s (%v), %v", command, s.Seconds, s.Rest, want, wantRest, err)
 		}
-		if *n < 0 || *n > 999_999*3600 {
-			t.Errorf("%q sleeps %d s", command, *n)
+		if s.Seconds < 0 || s.Seconds > 999_999*3600 {
+			t.Errorf("%q sleeps %d s", command, s.Seconds)
 		}
-		if back, _ := sleepOf([]string{"sleep", strconv.FormatInt(min(*n, 999_999), 10)}); back == nil || *back != min(*n, 999_999) {
-			t.Errorf("%d s cannot be written back", *n)
+		if back, ok := SleepOf(s.For(17)); !ok || back.Seconds != 17 || back.Rest != s.Rest {
+			t.Errorf("%q: 17 s cannot be written back: %q", command, s.For(17))
 		}
 	})
 }
