@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/hub/sizing"
@@ -98,8 +99,19 @@ func (p present) trim(s *sizing.Episode) {
 		s.Witnessed[d.UID] = w
 	}
 	d.Slowest = slices.Clone(d.Slowest[:min(len(d.Slowest), latestPlaces)])
+	for i := range d.Slowest {
+		l := &d.Slowest[i]
+		if l.Outcomes[ledger.Expired] == 0 {
+			l.Outcomes = nil
+		}
+		l.Seen, l.Stages = nil, nil
+		l.Node, l.Kind, l.Backend = once(l.Node), once(l.Kind), once(l.Backend)
+	}
 	d.Strip, d.Straggler, d.Connections, d.ToldWhy = nil, nil, nil, ""
 }
+
+// once is a string that the others that are equal share their memory with: rows name the same nodes over and over.
+func once(s string) string { return unique.Make(s).Value() }
 
 // present is the regime of the cluster as the hub knows it now: the modes of the nodes that are measured, and how many nodes there
 // are. Of kube-proxy's version and its minSyncPeriod nobody tells yet, nor of the Services' policies.
