@@ -64,17 +64,17 @@ func newAdvisor() *advisor {
 	return &advisor{of: map[workloadKey]*advised{}, closed: map[workloadKey][]int64{}, again: map[workloadKey]bool{}, most: maxAdvised, reading: make(chan struct{}, 1)}
 }
 
-// tell notes the episodes of which something changed.
+// tell notes the episodes that ended, or that were over already and of which something changed.
 func (a *advisor) tell(episodes []*episode) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, e := range episodes {
 		k := workloadKey{e.Namespace, e.Workload}
-		if !sized(k) {
+		if e.Open || !sized(k) {
 			continue
 		}
 		a.again[k] = true
-		if ids := a.closed[k]; !e.Open && !slices.Contains(ids, e.ID) {
+		if ids := a.closed[k]; !slices.Contains(ids, e.ID) {
 			a.closed[k] = append(ids[max(0, len(ids)-maxPooled):], e.ID)
 		}
 	}
