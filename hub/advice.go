@@ -34,7 +34,6 @@ type advised struct {
 	sizing.Advice
 	taken  []sizing.Taken
 	read   time.Time // when its history was last read, zero if never
-	newest time.Time // its newest episode's begin
 	pooled int       // how many episodes the pool had then
 	tested int64     // the newest episode that was held against the recommendation before it
 	test   sizing.Backtest
@@ -138,14 +137,14 @@ func (h *Hub) toAdvise(ctx context.Context, now time.Time) (todo []workloadKey, 
 	kept := map[workloadKey]*advised{}
 	for _, w := range list {
 		k := workloadKey{w.Namespace, w.Workload}
-		w1 := a.of[k]
-		if w1 == nil {
-			w1 = &advised{}
+		is := a.of[k]
+		if is == nil {
+			is = &advised{}
 		}
-		w1.newest = w.Newest
-		kept[k] = w1
-		lent := w1.Basis == sizing.BasisNone || w1.Basis == sizing.BasisPool
-		if a.again[k] || now.Sub(w1.read) >= adviceAge || lent && a.pooled > w1.pooled+w1.pooled/2 {
+		kept[k] = is
+		// One that rests on others, or might, is looked at again when there are half as many more of them.
+		lent := is.Basis == sizing.BasisNone || is.Basis == sizing.BasisPool
+		if a.again[k] || now.Sub(is.read) >= adviceAge || lent && a.pooled > is.pooled+is.pooled/2 {
 			todo = append(todo, k)
 		}
 	}
