@@ -56,6 +56,7 @@ func (h *Hub) V1() http.Handler {
 		}
 		return h.Explanation(r.Context(), id)
 	})
+	h.adviceRoutes(answer)
 	answer("/v1/explain", h.explain)
 	answer("/v1/departures/{uid}", func(r *http.Request) (any, error) { return h.Departure(r.Context(), r.PathValue("uid")) })
 	answer("/v1/departures", func(r *http.Request) (any, error) {

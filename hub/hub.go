@@ -37,9 +37,11 @@ type Config struct {
 	// Consumers are kinds of places that a configuration declares, beside those that are known (see Consumers).
 	Consumers []string
 	// Tag says what an episode was; nil: nobody can.
-	Tag     func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, error)
-	Metrics prometheus.Registerer
-	Log     *slog.Logger
+	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, error)
+	// NotMeasured names kinds of places that route to a workload and that nobody measures; nil: nobody knows.
+	NotMeasured func(namespace, workload string) []report.Missing
+	Metrics     prometheus.Registerer
+	Log         *slog.Logger
 }
 
 // Hub is the state that all parts share. Make one with New.
@@ -60,13 +62,14 @@ type Hub struct {
 
 	synced func() bool // the Node list is complete
 
-	seen atomic.Pointer[view]
+	seen   atomic.Pointer[view]
+	advice *advisor
 }
 
 // New reads where the last hub left off. It starts nothing.
 func New(ctx context.Context, cfg Config) *Hub {
 	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers},
-		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }}
+		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }, advice: newAdvisor()}
 	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}, of: map[string]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
 	if id, err := cfg.Store.NextEpisodeID(ctx); err == nil {
@@ -129,6 +132,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.supervise(ctx) })
 	g.Go(func() error { return h.compare(ctx) })
+	g.Go(func() error { return h.advise(ctx) })
 	g.Go(func() error { return h.cfg.Store.Run(ctx) })
 	g.Go(func() error {
 		t := time.NewTicker(time.Second)
@@ -173,6 +177,9 @@ func (h *Hub) flush(ctx context.Context, all bool) {
 			}
 		}
 		h.mu.Unlock()
+		if err == nil {
+			h.advice.tell(episodes)
+		}
 	}
 	h.tag(ctx, episodes)
 }

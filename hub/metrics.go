@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer, h *Hub) *metrics {
 		malformed: counter("lastcall_hub_lines_malformed_total", "Event lines that were passed over because they make no sense."),
 		refused:   counter("lastcall_hub_agents_refused_total", "Answers that no agent of this cluster gives."),
 	}
-	reg.MustRegister(m.departure, m.stage, m.place, m.lines, m.lost, m.malformed, m.refused, &gauges{h,
+	reg.MustRegister(m.departure, m.stage, m.place, m.lines, m.lost, m.malformed, m.refused, newAdviceMetrics(h), &gauges{h,
 		prometheus.NewDesc("lastcall_hub_agents", "Agents by how the hub gets on with them.", []string{"state"}, nil),
 		prometheus.NewDesc("lastcall_hub_store_bytes", "Size of the store's file with its log.", nil, nil),
 		prometheus.NewDesc("lastcall_hub_store_ok", "1 while rows are kept; 0 if the store cannot be used, while measuring goes on.", nil, nil),

@@ -4,6 +4,8 @@
 //	kubectl lastcall explain deploy/shop    what happened when its pods left the last time
 //	kubectl lastcall explain node/node-1    how often everybody waited for this node, and why
 //	kubectl lastcall explain                the newest episodes of a namespace (-A: of all)
+//	kubectl lastcall recommend -A           how long preStop should sleep, of all workloads
+//	kubectl lastcall recommend deploy/shop  why, and what to type
 //	kubectl lastcall places                 what routes to pods, and what is stuck or not measured
 //	kubectl lastcall check                  does it work here? (--pre: would it?)
 //
@@ -18,7 +20,7 @@
 // unless NO_COLOR is set. In a pipe they are plain, with block characters if the locale is UTF-8. Whatever comes from
 // the cluster and is not printable, or would turn the text around it, is shown as an escape.
 //
-// It exits with 0; with 1 if something failed, and `check` also if a check did; with 130 if it was interrupted. Ctrl-C
+// It exits with 0; with 1 if something failed, `check` also if a check did and `recommend` if a verdict is one of --fail-on; with 130 if it was interrupted. Ctrl-C
 // is how -w ends, so that is 0.
 //
 // # How it finds the hub
@@ -34,6 +36,9 @@
 //	create  pods/portforward        (get too, to use a websocket)
 //
 // which the Role PREFIX-user grants. An error that is about one of them says how to bind it.
+//
+// `recommend` also reads the workload it is asked about, and with -o patch the nodes' kubelet versions, and tries the patch there
+// (dry run): get, list nodes, patch, with your own rights. Without them it says what it could not do.
 //
 // --hub https://HOST goes to a hub directly, checked against --hub-ca-file or the machine's own certificates, with the
 // token of --hub-token-file or that of the kubeconfig. The kubeconfig's token is never sent to a server whose

@@ -33,6 +33,10 @@ times that in every node's kernel, and this asks its hub what it saw.`,
 		Example: `  # What did the last rollout of the deployment shop look like?
   kubectl lastcall explain deploy/shop
 
+  # How long must preStop sleep, everywhere and in shop? What to type?
+  kubectl lastcall recommend -A
+  kubectl lastcall recommend deploy/shop
+
   # Which nodes have not let go of pods that left long ago?
   kubectl lastcall places
 
@@ -63,7 +67,7 @@ times that in every node's kernel, and this asks its hub what it saw.`,
 	}
 	c.config.AddFlags(root.PersistentFlags())
 	c.hub.add(root.PersistentFlags())
-	root.AddCommand(explainCommand(c), placesCommand(c), checkCommand(c), optionsCommand())
+	root.AddCommand(explainCommand(c), recommendCommand(c), placesCommand(c), checkCommand(c), optionsCommand())
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.SetUsageTemplate(usage)
 	root.SetHelpTemplate(help)

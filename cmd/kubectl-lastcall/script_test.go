@@ -60,7 +60,7 @@ func params(dir string, takes func(token string) bool) testscript.Params {
 			"hub-stop":  stopHub,
 			"hub-wait":  func(ts *testscript.TestScript, _ bool, args []string) { waitHub(ts, args, true) },
 			"hub-asked": func(ts *testscript.TestScript, _ bool, args []string) { waitHub(ts, args, false) },
-			"big":       makeBig, "interrupt": interrupt,
+			"big":       makeBig, "interrupt": interrupt, "advise": advise,
 		},
 	}
 }

@@ -25,23 +25,28 @@ type Exceeded struct {
 }
 
 // Walk goes through a workload's episodes in time. It costs as many recommendations as there are episodes: whoever runs all the time
-// calls [Backtest.Add] for each new episode instead.
+// calls [Backtest.Test] for each new episode instead.
 func Walk(in Input, pool Pool, o Options) (b Backtest) {
-	o = o.filled()
-	o.Unmeasured = 0 // the test is of what was measured
-	all := in.prepared().Episodes
-	for _, e := range all {
-		before := in
-		before.Now = &e.Regime // the cluster's state just before is known
-		before.Episodes = nil
-		for _, h := range all {
-			if h.Episode.Ended.Before(e.Episode.Begun) {
-				before.Episodes = append(before.Episodes, h)
-			}
-		}
-		b.Add(recommend(before, pool, o, e.Episode.Begun), e, o)
+	in = in.prepared()
+	for _, e := range in.Episodes {
+		b.Test(in, pool, o, e)
 	}
 	return b
+}
+
+// Test holds an episode against what those that had ended before it began recommend.
+func (b *Backtest) Test(in Input, pool Pool, o Options, e Episode) {
+	o = o.filled()
+	o.Unmeasured = 0 // the test is of what was measured
+	before := in
+	before.Now = &e.Regime // the cluster's state just before is known
+	before.Episodes = nil
+	for _, h := range in.Episodes {
+		if h.Episode.Ended.Before(e.Episode.Begun) {
+			before.Episodes = append(before.Episodes, h)
+		}
+	}
+	b.Add(recommend(before, pool, o, e.Episode.Begun), e, o)
 }
 
 // Add tests a recommendation by the episode that followed it.

@@ -27,14 +27,21 @@ func keyOf(r Regime) poolKey {
 
 // PoolOf pools episodes of all workloads.
 func PoolOf(es []Episode, o Options) Pool {
-	o = o.filled()
-	p := Pool{map[poolKey][]measured{}, map[poolKey][]measured{}}
+	var ts []Taken
 	for _, e := range es {
-		if m := measure(e, o); m.entered > 0 {
-			k := keyOf(m.regime)
-			p.kinds[k] = append(p.kinds[k], m)
+		if t, ok := Take(e, o); ok {
+			ts = append(ts, t)
 		}
 	}
+	return PoolOfTaken(ts, o)
+}
+
+func (p Pool) add(m measured) {
+	k := keyOf(m.regime)
+	p.kinds[k] = append(p.kinds[k], m)
+}
+
+func (p Pool) sorted(o Options) Pool {
 	for k, ms := range p.kinds {
 		slices.SortFunc(ms, byTime)
 		p.chained[k] = chain(ms, o.Gap)

@@ -316,8 +316,17 @@ func (r Recommendation) basis() string {
 func (r Recommendation) regimeWords() string {
 	g := r.Regime
 	parts := []string{strings.TrimSpace(report.Visible(g.Dataplane + " " + g.Version))}
+	var unknown []string
+	if g.Version == "" {
+		unknown = append(unknown, "version")
+	}
 	if g.MinSync != nil {
 		parts = append(parts, "minSyncPeriod "+report.Seconds(*g.MinSync))
+	} else {
+		unknown = append(unknown, "minSyncPeriod")
+	}
+	if len(unknown) > 0 {
+		parts = append(parts, "its "+strings.Join(unknown, " and ")+" unknown")
 	}
 	if g.Nodes > 0 {
 		parts = append(parts, report.Plural(g.Nodes, "node"))

@@ -134,7 +134,7 @@ func (q *query) and(condition string, args ...any) {
 }
 
 // sql joins the JSON only to the rows that are listed: the inner SELECT touches the narrow table alone.
-func (q *query) sql() (string, []any) {
+func (q query) sql() (string, []any) {
 	var b strings.Builder
 	b.WriteString("SELECT d.id, d.at, r.json, ")
 	if q.places {

@@ -160,6 +160,7 @@ func explainRollout(t *testing.T, i *installed) {
 			}
 		}
 	}
+	recommended(t, i, s)
 }
 
 // explainStraggler: a kube-proxy that does nothing for a while is pending, and then the one that was last.
