@@ -165,14 +165,16 @@ func (m *model) rename(p ledger.Path) (routed, strange bool) {
 		m.memo.ruleLists[m.key(long)] = rs
 		m.memo.chains[m.key(long)] = chain{name: long, hooked: short == hookedChain, use: uint32(len(rs))}
 	}
-	ends := slices.ContainsFunc(m.chains["b"], func(r rule) bool { return slices.Contains(r.dnat, p.Endpoint) })
+	leadsThere := func(r rule) bool { return slices.Contains(r.dnat, p.Endpoint) }
+	// Somebody else's DNAT may be in the service's chain itself.
+	direct, ends := slices.ContainsFunc(m.chains["a"], leadsThere), slices.ContainsFunc(m.chains["b"], leadsThere)
 	entered := leads["ca"] || leads["cd"] && leads["da"] || leads["ce"] && (leads["ea"] || leads["ed"] && leads["da"])
 	last := "b"
 	if !leads["ab"] {
 		last = "a"
 	}
-	strange = !(leads["ab"] && ends) && slices.ContainsFunc(m.chains[last], func(r rule) bool {
+	strange = !direct && !(leads["ab"] && ends) && slices.ContainsFunc(m.chains[last], func(r rule) bool {
 		return r.opaque || len(r.dnatMaps) > 0 || len(r.verdictMaps) > 0
 	})
-	return leads[hookedChain+"c"] && entered && leads["ab"] && ends, strange
+	return leads[hookedChain+"c"] && entered && (direct || leads["ab"] && ends), strange
 }
