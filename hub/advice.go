@@ -48,9 +48,10 @@ const (
 	// A workload is sized by its newest episodes, and no more than so many pods.
 	maxEpisodes = 1000
 	maxMembers  = 10_000
-	// adviceEvery is how often advise looks for what is to be done, and adviceWork how long it then works at most: a fifth of a core.
+	// adviceEvery is how often advise looks for what is to be done. After each workload it rests adviceRest times as long as
+	// that took: a fifth of a core, and pages, which wait for the same processors, never wait for many workloads.
 	adviceEvery = 10 * time.Second
-	adviceWork  = 2 * time.Second
+	adviceRest  = 4
 	// adviceAge is when an advice is worked out again though nothing of its workload has changed: the pool and the window move.
 	adviceAge = 10 * time.Minute
 	// poolEvery is how old a pool gets: making one of 100,000 episodes takes 0.4 s.
@@ -87,7 +88,7 @@ func (h *Hub) advise(ctx context.Context) error {
 	t := time.NewTicker(adviceEvery)
 	defer t.Stop()
 	for {
-		if err := h.adviseFor(ctx, adviceWork); err != nil && ctx.Err() == nil {
+		if err := h.adviseFor(ctx, adviceEvery); err != nil && ctx.Err() == nil {
 			h.cfg.Log.Debug("cannot size workloads", "err", err)
 		}
 		select {
@@ -98,7 +99,7 @@ func (h *Hub) advise(ctx context.Context) error {
 	}
 }
 
-// adviseFor works on what waits longest, for so long or until all is done.
+// adviseFor works on what waits longest, for so long or until all is done, and rests in between.
 func (h *Hub) adviseFor(ctx context.Context, work time.Duration) error {
 	begun := h.cfg.Now()
 	todo, err := h.toAdvise(ctx, begun)
@@ -109,8 +110,13 @@ func (h *Hub) adviseFor(ctx context.Context, work time.Duration) error {
 		if h.cfg.Now().Sub(begun) > work || ctx.Err() != nil {
 			break
 		}
+		started := h.cfg.Now()
 		if e := h.adviseOne(ctx, k); e != nil {
 			err = e // one that cannot be read is tried again; it does not hold up the others
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(adviceRest * h.cfg.Now().Sub(started)):
 		}
 	}
 	if begun.Sub(h.advice.made) >= poolEvery { // only this goroutine makes one

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -57,18 +58,43 @@ func (p *pages) index(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, e := range episodes {
 		row := p.episodeRow(e)
-		if e.Worst != "" {
-			// Without its worst departure a row is still right, only less is in it.
-			if d, err := p.source.Departure(ctx, e.Worst); err == nil {
-				row.Last = lastWords(d, "")
-				if d.Pending > 0 {
-					row.LastCall = d.LastCallWords()
-				}
-			}
-		}
+		p.worst(ctx, &row, e)
 		v.Episodes = append(v.Episodes, row)
 	}
 	p.draw(w, http.StatusOK, "index", page{Title: "Recent episodes", Section: "episodes", Root: "./", Body: v})
+}
+
+// keptLast bounds what is remembered of worst departures: some 500 KB.
+const keptLast = 5000
+
+// worst fills in what an episode's worst departure says. Without it a row is still right, only less is in it.
+func (p *pages) worst(ctx context.Context, row *episodeRow, e report.Episode) {
+	if e.Worst == "" {
+		return
+	}
+	p.mu.Lock()
+	words, known := p.last[e.Worst]
+	p.mu.Unlock()
+	if known && e.Pending == 0 {
+		row.Last = words
+		return
+	}
+	d, err := p.source.Departure(ctx, e.Worst)
+	if err != nil {
+		return
+	}
+	row.Last = lastWords(d, "")
+	if d.Pending > 0 {
+		row.LastCall = d.LastCallWords()
+	}
+	if d.Complete && d.Pending == 0 {
+		p.mu.Lock()
+		if len(p.last) >= keptLast {
+			clear(p.last)
+		}
+		p.last[e.Worst] = row.Last
+		p.mu.Unlock()
+	}
 }
 
 // older is the query of the same episodes before one.

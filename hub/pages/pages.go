@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -43,7 +44,7 @@ type Filter struct {
 // New returns a handler of "/", "/episodes/{id}", "/departures/{uid}", "/places" and "/style.css". Links are relative,
 // so it works below a prefix that was stripped. now is the hub's clock, for "3 min ago".
 func New(source Source, log *slog.Logger, now func() time.Time) http.Handler {
-	p := &pages{source, log, now}
+	p := &pages{source: source, log: log, now: now, last: map[string]string{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.index)
 	mux.HandleFunc("GET /episodes/{id}", p.episode)
@@ -58,6 +59,9 @@ type pages struct {
 	source Source
 	log    *slog.Logger
 	now    func() time.Time
+
+	mu   sync.Mutex
+	last map[string]string // words for who was last, by the UID of a complete departure: they do not change any more
 }
 
 // page is what every page has.
