@@ -198,7 +198,7 @@ func (g ground) costFinding() (finding, bool) {
 	if n == 0 {
 		return finding{}, false
 	}
-	f := finding{Check: "cost", Result: ok, What: fmt.Sprintf("an agent on %s: about 35 MiB and 3 to 5 %% of a core each while 1,000 Services of 10 endpoints change 5 times a second, "+
+	f := finding{Check: "cost", Result: ok, What: fmt.Sprintf("an agent on %s: about 32 MiB and 3 to 5 %% of a core each while 1,000 Services of 10 endpoints change 5 times a second, "+
 		"less when less changes; and %s at the API server: what kube-proxies watch is sent twice", report.Plural(n, "node"), report.Count(4*n)+" more watches")}
 	if n > 1000 {
 		f.Result = warn

@@ -168,7 +168,7 @@ func (v Verdict) ToDo() string {
 		case v.Place != nil:
 			return fmt.Sprintf("Until %s lets go sooner, sleep %s; see `kubectl lastcall explain node/%s`.", name(v.Place.who()), secs(*v.Needs), name(v.Place.Node))
 		case v.Needs == nil:
-			return fmt.Sprintf("Until there is a number, sleep %s or more; `kubectl lastcall measure` has one in 90 s.", secs(wholeSeconds(v.Longest)))
+			return fmt.Sprintf("Until there is a number, sleep %s or more.", secs(wholeSeconds(v.Longest)))
 		}
 		return fmt.Sprintf("Let %s sleep %s in preStop.", container(v.Container), secs(*v.Needs))
 	case Fits:
@@ -176,7 +176,7 @@ func (v Verdict) ToDo() string {
 	case LongerThanNeeded:
 		return fmt.Sprintf("Let %s sleep %s in preStop, if rollouts and drains are to be faster.", container(v.Container), secs(max(*v.Needs, 1)))
 	case TooFew, NothingLeft:
-		return "Wait for more rollouts, or run `kubectl lastcall measure`."
+		return "Wait for more rollouts."
 	case Unreadable:
 		if v.Container == "" {
 			return "Declare the containerPort of the container that serves."
