@@ -59,9 +59,8 @@ func (r *row) look() *sight {
 	for i := range s.parts {
 		s.parts[i] = slices.Clone(r.parts[i])
 		for at := range s.parts[i] {
-			if rare := s.parts[i][at].rare; rare != nil {
-				copied := *rare
-				s.parts[i][at].rare = &copied
+			if s.parts[i][at].rare != nil {
+				s.parts[i][at] = s.parts[i][at].copied()
 			}
 		}
 	}

@@ -126,11 +126,7 @@ func (j *joiner) other(r *row, n *node, e *ledger.Event, now time.Time) *part {
 func (r *row) lookOthers() map[other]*part {
 	all := maps.Clone(r.others)
 	for k, p := range all {
-		copied := *p
-		if p.rare != nil {
-			rare := *p.rare
-			copied.rare = &rare
-		}
+		copied := p.copied()
 		all[k] = &copied
 	}
 	return all

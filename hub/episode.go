@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"slices"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -150,32 +149,17 @@ func (e *episode) sum() {
 	e.Most = mostAtOnce(e.members)
 }
 
-// mostAtOnce is how many pods were between T0 and their end at the same time.
+// mostAtOnce is how many pods were between T0 and their end at the same time. One that ended at once was there, too.
 func mostAtOnce(ms map[string]member) int {
-	type step struct {
-		at time.Time
-		by int
-	}
-	var steps []step
+	var stays []report.Stay
 	for _, m := range ms {
 		end := m.end
 		if !end.After(m.t0) {
 			end = m.t0.Add(time.Nanosecond)
 		}
-		steps = append(steps, step{m.t0, 1}, step{end, -1})
+		stays = append(stays, report.Stay{From: m.t0, To: end})
 	}
-	slices.SortFunc(steps, func(a, b step) int {
-		if c := a.at.Compare(b.at); c != 0 {
-			return c
-		}
-		return a.by - b.by // who ends makes room first
-	})
-	n, most := 0, 0
-	for _, s := range steps {
-		n += s.by
-		most = max(most, n)
-	}
-	return most
+	return report.MostAtOnce(stays)
 }
 
 // close ends the episodes that nothing can join any more, and returns those that changed.

@@ -67,7 +67,6 @@ type row struct {
 	stored   time.Time         // ours
 	latest   *report.Departure // as it was built last, at that time
 	kept     bool
-	crowded  bool      // there was no room to wait for all places
 	born     time.Time // ours, of the first line
 	complete bool
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped

@@ -38,6 +38,16 @@ func (p *part) more() *rare {
 	return p.rare
 }
 
+// copied is one that shares with the part nothing that changes.
+func (p *part) copied() part {
+	c := *p
+	if p.rare != nil {
+		rare := *p.rare
+		c.rare = &rare
+	}
+	return c
+}
+
 func (p *part) count(o ledger.Outcome, n uint32) {
 	if o == ledger.Landed {
 		p.landed += n
@@ -186,7 +196,6 @@ func (j *joiner) room(but *row, more int, now time.Time) {
 		if oldest == nil {
 			return
 		}
-		oldest.crowded = true
 		oldest.expected, oldest.answered = len(j.nodes), 0
 		for p := range oldest.places {
 			if !p.open() {

@@ -1,7 +1,6 @@
 package sizing
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -56,11 +55,7 @@ func costOf(in Input, prestop *int64, p Present, g Grace) *Cost {
 
 // mostAtOnce is how many pods of an episode were terminating at the same time, if each had taken so much longer.
 func mostAtOnce(e Episode, longer int64) int {
-	type step struct {
-		at time.Time
-		by int
-	}
-	var steps []step
+	var stays []report.Stay
 	for _, d := range e.Departures {
 		end := -1.0
 		for _, c := range d.Containers {
@@ -74,18 +69,7 @@ func mostAtOnce(e Episode, longer int64) int {
 		if d.T0.IsZero() || end < 0 {
 			continue
 		}
-		steps = append(steps, step{d.T0, 1}, step{d.T0.Add(time.Duration((end + float64(longer)) * float64(time.Second))), -1})
+		stays = append(stays, report.Stay{From: d.T0, To: d.T0.Add(time.Duration((end + float64(longer)) * float64(time.Second)))})
 	}
-	slices.SortFunc(steps, func(a, b step) int {
-		if c := a.at.Compare(b.at); c != 0 {
-			return c
-		}
-		return a.by - b.by // who ends makes room first
-	})
-	n, most := 0, 0
-	for _, s := range steps {
-		n += s.by
-		most = max(most, n)
-	}
-	return most
+	return report.MostAtOnce(stays)
 }

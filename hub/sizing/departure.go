@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 // Out says why a departure is no part of a sample, "" if it is.
@@ -54,11 +55,11 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 	for _, k := range d.Kinds {
 		for outcome, n := range k.Outcomes {
 			switch outcome {
-			case outcomeLanded:
+			case ledger.Landed:
 				landed += n
-			case outcomeGap:
+			case ledger.Gap:
 				gaps += n
-			case outcomeExpired:
+			case ledger.Expired:
 				expired += n
 			}
 			ended += n
@@ -71,11 +72,11 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 	s.isStuck = expired > 0 || late || overdue
 	open := !d.Complete && !overdue // something may still come
 	switch {
-	case d.Reason == reasonNodeShutdown, d.Reason == reasonKubeletEvict:
+	case d.Reason == ledger.NodeShutdown, d.Reason == ledger.KubeletEvict:
 		return departed{}, OutHopeless
-	case d.Reason != reasonDelete && d.Reason != reasonEvict && d.Reason != reasonPreempt:
+	case d.Reason != ledger.Delete && d.Reason != ledger.Evict && d.Reason != ledger.Preempt:
 		return departed{}, OutReason
-	case d.T0.IsZero(), d.T0Source == t0Unknown:
+	case d.T0.IsZero(), d.T0Source == ledger.T0Unknown:
 		return departed{}, OutNoT0
 	case d.Kept:
 		return departed{}, OutKept
@@ -110,7 +111,7 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 			s.Seconds, s.top, s.next = age, Place{}, age
 		}
 	}
-	if s.coarse = d.T0Source == t0Timestamp; s.coarse {
+	if s.coarse = d.T0Source == ledger.FromDeletion; s.coarse {
 		// True T0 is up to a second later than that: never finer than a second (and hi has T0's error in it).
 		s.Seconds, s.next = math.Ceil(s.Seconds), math.Ceil(s.next)
 	}
@@ -148,7 +149,7 @@ func withinLimit(d report.Departure, o Options) (s float64, all bool) {
 
 func stuckPlaces(d report.Departure, o Options) (ps []Place) {
 	for _, l := range d.Slowest {
-		if l.Pending > 0 && d.Age > o.Stuck || l.Outcomes[outcomeExpired] > 0 || l.Landed != nil && l.Landed.Hi > o.Stuck {
+		if l.Pending > 0 && d.Age > o.Stuck || l.Outcomes[ledger.Expired] > 0 || l.Landed != nil && l.Landed.Hi > o.Stuck {
 			ps = append(ps, placeOf(l))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 // Present is how the workload is configured.
@@ -44,7 +45,7 @@ func sleeps(c report.Container, grace *int64) (n int64, ok bool) {
 			n = min(n, *grace)
 		}
 		return n, true
-	case c.PreStop.Kind == hookExec, c.PreStop.Kind == hookHTTP, c.PreStop.Kind == hookSleep:
+	case c.PreStop.Kind == ledger.PreStopExec, c.PreStop.Kind == ledger.PreStopHTTP, c.PreStop.Kind == ledger.PreStopSleep:
 		return 0, false
 	}
 	return 0, true // none, or one that kubelets ignore

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 // Target is the live object that a patch is made for.
@@ -104,7 +105,7 @@ func (r Recommendation) edit(c TargetContainer, to int64, t Target) (e *Edit, wh
 		}
 	}
 	switch {
-	case hook.Kind == hookNone || hook.Kind == "":
+	case hook.Kind == ledger.NoPreStop || hook.Kind == "":
 		switch {
 		case *r.Seconds == 0:
 			return nil, ""
@@ -114,9 +115,9 @@ func (r Recommendation) edit(c TargetContainer, to int64, t Target) (e *Edit, wh
 			return nil, fmt.Sprintf("Kubernetes 1.%d has no preStop.sleep, which is on from 1.%d: let %s run `sleep %d` as an exec hook, if its image has it", t.Oldest, sleepSince, name(c.Name), to)
 		}
 		return e, ""
-	case hook.Kind == hookSleep && hook.Seconds != nil:
+	case hook.Kind == ledger.PreStopSleep && hook.Seconds != nil:
 		return e, ""
-	case hook.Kind == hookExec && hook.Seconds != nil:
+	case hook.Kind == ledger.PreStopExec && hook.Seconds != nil:
 		command, ok := sleepFor(c.Command, *hook.Seconds, to)
 		if !ok {
 			return nil, fmt.Sprintf("the command of the preStop hook of %s is not the sleep of %s that was seen: make it sleep %s by hand", name(c.Name), secs(*hook.Seconds), secs(to))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 // Basis is what a recommendation rests on.
@@ -170,7 +171,7 @@ func (in Input) prepared() Input {
 			if len(in.Workload.Containers) == 0 {
 				in.Workload.Containers = d.Containers
 			}
-			if in.Workload.Grace == nil && d.Reason == reasonDelete { // an eviction may ask for another
+			if in.Workload.Grace == nil && d.Reason == ledger.Delete { // an eviction may ask for another
 				in.Workload.Grace = d.Grace
 			}
 		}
@@ -231,7 +232,7 @@ func (r *Recommendation) departures(es []Episode) {
 	for _, e := range es {
 		for _, d := range e.Departures {
 			switch {
-			case d.Reason != reasonDelete && d.Reason != reasonEvict && d.Reason != reasonPreempt, d.Kept:
+			case d.Reason != ledger.Delete && d.Reason != ledger.Evict && d.Reason != ledger.Preempt, d.Kept:
 			case d.Late == report.Yes:
 				r.Departures.Late++
 			case d.Late == report.No:

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 // Stopping is how the workload's newest pods stopped, in k of n: n are the departures of which it is known.
@@ -47,7 +48,7 @@ func stoppingOf(es []Episode) (s Stopping, drain Drain) {
 	recent := 0
 	for _, e := range slices.Backward(es) {
 		for _, d := range slices.Backward(e.Departures) {
-			if d.Reason != reasonDelete && d.Reason != reasonEvict && d.Reason != reasonPreempt {
+			if d.Reason != ledger.Delete && d.Reason != ledger.Evict && d.Reason != ledger.Preempt {
 				continue
 			}
 			if recent++; recent <= recentPods {
@@ -113,7 +114,7 @@ func (s *Stopping) add(d report.Departure, w Witness, drain *Drain) {
 
 // hook counts sleeps that were over too soon. A container whose hook fails gets SIGTERM at once (FailedPreStopHook).
 func (s *Stopping) hook(c report.Container, grace *int64, w Witness) {
-	if c.PreStop.Kind == hookNone || c.PreStop.Kind == "" || !c.Serves {
+	if c.PreStop.Kind == ledger.NoPreStop || c.PreStop.Kind == "" || !c.Serves {
 		return
 	}
 	failed, known := false, false
