@@ -35,7 +35,7 @@ type advised struct {
 	taken  []sizing.Taken
 	read   time.Time // when its history was last read, zero if never
 	pooled int       // how many episodes the pool had then
-	tested int64     // the newest episode that was held against the recommendation before it
+	tested []int64   // the last episodes that were held against the recommendation before them
 	test   sizing.Backtest
 }
 
@@ -45,6 +45,8 @@ const (
 	maxAdvised = 2000
 	// maxPooled episodes of a workload, the newest, are pooled: 1 KB each.
 	maxPooled = 30
+	// maxTested episodes are known to have been tested: what is told later of one, within minutes, does not test it again.
+	maxTested = 100
 	// A workload is sized by its newest episodes, and no more than so many pods.
 	maxEpisodes = 1000
 	maxMembers  = 10_000
@@ -202,17 +204,16 @@ func (h *Hub) adviseOne(ctx context.Context, k workloadKey) error {
 	now.pooled = pooled
 	now.taken = now.taken[:0:0]
 	for _, e := range in.Episodes {
-		if slices.Contains(closed, e.Episode.ID) && e.Episode.ID > now.tested {
+		// Not by number: one with a stuck place ends after those that follow it.
+		if id := e.Episode.ID; slices.Contains(closed, id) && !slices.Contains(now.tested, id) {
 			now.test.Test(in, pool, sizing.Options{}, e)
+			now.tested = append(slices.Clone(now.tested[max(0, len(now.tested)-maxTested):]), id)
 		}
 	}
 	for _, e := range in.Episodes[max(0, len(in.Episodes)-maxPooled):] {
 		if t, ok := sizing.Take(e, sizing.Options{}); ok {
 			now.taken = append(now.taken, t)
 		}
-	}
-	for _, id := range closed {
-		now.tested = max(now.tested, id)
 	}
 	now.Advice = sizing.Advise(in, pool, sizing.Options{})
 	now.AsOf, now.read = asOf, h.cfg.Now()

@@ -247,8 +247,15 @@ lastcall_recommendation_exceeded_total{namespace="prod",workload="shop",workload
 	counters("1")
 	ended(12)
 	counters("2")
+	// One that had a stuck place ends after the one that followed it.
+	slow, next := o.episode("deployment/shop", 13), o.episode("deployment/shop", 3)
+	for _, e := range []report.Episode{next, slow} {
+		o.advice.tell([]*episode{{Episode: e}})
+		o.advised()
+	}
+	counters("3")
 	b := o.Advices().Items[0].Backtest
-	if b == nil || b.Tested != 4 || b.Exceeded != 2 || len(b.Worst) != 2 || b.Worst[0].Seconds != 12 || b.Worst[0].Recommended != 9 || b.Worst[1].Recommended != 4 {
+	if b == nil || b.Tested != 6 || b.Exceeded != 3 || len(b.Worst) != 3 || b.Worst[1].Seconds != 12 || b.Worst[1].Recommended != 9 || b.Worst[2].Recommended != 4 {
 		t.Errorf("%+v", b)
 	}
 }

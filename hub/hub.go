@@ -226,6 +226,8 @@ func (h *Hub) due(all bool) (rows []*row) {
 		case r.dirty && now.Sub(r.born) > time.Second && now.Sub(r.stored) > max(5*time.Second, now.Sub(r.born)/4):
 			open = append(open, r)
 		case r.over(now) && !r.dirty: // not with the change just taken: its commit may fail
+			d, _ := r.look().build(now)
+			h.metrics.workloads.over(d)
 			delete(h.join.rows, uid)
 			delete(h.chain.of, uid)
 		}
