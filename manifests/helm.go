@@ -111,6 +111,26 @@ func upgrade(ctx context.Context, kubeconfig, release, namespace string, out io.
 	return run(ctx, out, args...)
 }
 
+// Template renders the chart, without a cluster.
+func Template(ctx context.Context, release, namespace string, sets ...string) ([]byte, error) {
+	tmp, err := os.MkdirTemp("", "lastcall-chart-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	dir, err := Dir(tmp)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	args := []string{"template", release, dir, "--namespace", namespace}
+	for _, s := range sets {
+		args = append(args, "--set", s)
+	}
+	err = run(ctx, &out, args...)
+	return out.Bytes(), err
+}
+
 // Uninstall removes what Install installed, but for the namespace. Nothing there is no error.
 func Uninstall(ctx context.Context, kubeconfig, release, namespace string) error {
 	return run(ctx, io.Discard, "uninstall", release, "--kubeconfig", kubeconfig, "--namespace", namespace, "--ignore-not-found", "--wait", "--timeout", "2m")
