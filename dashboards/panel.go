@@ -59,7 +59,8 @@ type column struct{ expr, name, unit string }
 
 // rows is a table: a row for each set of labels, a column for each query. It takes 12 columns. Labels that are not named are left out.
 func rows(title, about string, labels []string, columns ...column) *table.PanelBuilder {
-	p := table.NewPanelBuilder().Title(title).Description(about).Datasource(source).Span(12).Height(8).NoValue("none")
+	p := table.NewPanelBuilder().Title(title).Description(about).Datasource(source).Span(12).Height(8).NoValue("none").
+		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{"sum"}))
 	hide := map[string]any{"Time": true, "cluster": true}
 	names, order := map[string]any{}, map[string]any{}
 	for i, l := range labels {
