@@ -22,12 +22,17 @@ demo: ## install on a real cluster on this machine, restart a Deployment, explai
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build the testbed's Kubernetes once (5 to 10 minutes); later runs find it
+components: ## build the testbed's Kubernetes and Prometheus once (7 to 12 minutes); later runs find them
 	$(GO) run ./bench/testbed build
+	REQUIRE_CLUSTER=1 $(GO) test -count=1 -timeout 30m ./internal/prometheus
 
 .PHONY: test
 test: components ## all tests: unit, kernel, API server, end to end on the testbed (as root)
 	$(GO) test -count=1 -timeout 20m ./... # never cached: tests build and run the agent itself
+
+.PHONY: dashboards
+dashboards: ## write the dashboards, and the chart's copies of them and of the rules
+	$(GO) run ./dashboards
 
 FUZZTIME ?= 10s
 .PHONY: fuzz
