@@ -36,7 +36,8 @@ func agents() *dashboard.DashboardBuilder {
 	b.WithPanel(series("Consumers", "How much later than what its replicas show a consumer may still act as before: it is in every interval. And readings that failed, per second.", "s",
 		query{`max by (place, fidelity) (lastcall_consumer_lag_bound_seconds{` + onInstances + `})`, "{{place}}, {{fidelity}}"},
 		query{`sum by (place) (rate(lastcall_consumer_failures_total{` + onInstances + `}[` + lately + `]))`, "{{place}}, failures/s"},
-		query{`sum by (place, why) (rate(lastcall_consumer_requests_total{` + onInstances + `}[` + lately + `]))`, "{{place}}, {{why}}, readings/s"}))
+		query{`sum by (place, why) (rate(lastcall_consumer_requests_total{` + onInstances + `}[` + lately + `]))`, "{{place}}, {{why}}, readings/s"}).
+		OverrideByRegexp("/.*\\/s$/", unit("cps")))
 
 	b.WithRow(dashboard.NewRowBuilder("Overhead"))
 	b.WithPanel(series("CPU", "Cores, of the 10 agents that use most.", "short",
@@ -49,7 +50,8 @@ func agents() *dashboard.DashboardBuilder {
 		query{`sum by (resource) (rate(lastcall_agent_watch_received_bytes_total{` + onInstances + `}[` + lately + `]))`, "{{resource}}"}))
 	b.WithPanel(series("Looking at the rules", "Passes per second of all agents, and how long 99 in 100 of them take at most.", "short",
 		query{`sum by (cluster) (rate(lastcall_agent_verify_duration_seconds_count{` + onInstances + `}[` + lately + `]))`, "passes/s"},
-		query{`histogram_quantile(0.99, sum by (cluster, le) (rate(lastcall_agent_verify_duration_seconds_bucket{` + onInstances + `}[` + lately + `])))`, "seconds, 99 in 100"}))
+		query{`histogram_quantile(0.99, sum by (cluster, le) (rate(lastcall_agent_verify_duration_seconds_bucket{` + onInstances + `}[` + lately + `])))`, "99 in 100 take"}).
+		OverrideByName("99 in 100 take", unit("s")))
 
 	b.WithRow(dashboard.NewRowBuilder("Hub"))
 	b.WithPanel(series("Lines", "Event lines per second. Lost: agents no longer had them; malformed: they make no sense; refused: answers that no agent of this cluster gives.", "cps",
@@ -61,7 +63,8 @@ func agents() *dashboard.DashboardBuilder {
 		query{`max by (cluster) (lastcall_hub_ingest_lag_seconds{` + inCluster + `})`, "lag"}))
 	b.WithPanel(series("Store", "Size of the rows' file with its log. ok is 0 while rows cannot be kept.", "bytes",
 		query{`max by (cluster) (lastcall_hub_store_bytes{` + inCluster + `})`, "size"},
-		query{`min by (cluster) (lastcall_hub_store_ok{` + inCluster + `})`, "ok"}))
+		query{`min by (cluster) (lastcall_hub_store_ok{` + inCluster + `})`, "ok"}).
+		OverrideByName("ok", unit("short")))
 	b.WithPanel(series("Versions", "What runs where.", "short",
 		query{`count by (job, version) (lastcall_build_info{` + inCluster + `})`, "{{job}} {{version}}"}))
 	return b

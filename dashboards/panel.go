@@ -74,7 +74,7 @@ func rows(title, about string, labels []string, columns ...column) *table.PanelB
 			value = "Value"
 		}
 		names[value], order[value] = c.name, len(labels)+i
-		p.OverrideByName(c.name, []dashboard.DynamicConfigValue{{Id: "unit", Value: c.unit}})
+		p.OverrideByName(c.name, unit(c.unit))
 	}
 	return p.
 		WithTransformation(dashboard.DataTransformerConfig{Id: "merge", Options: map[string]any{}}).
@@ -101,6 +101,11 @@ func heat(title, about, unit string, expr string) *heatmap.PanelBuilder {
 // words is text, over the whole width.
 func words(title, content string) *markdown.PanelBuilder {
 	return markdown.NewPanelBuilder().Title(title).Span(24).Height(4).Mode(markdown.TextModeMarkdown).Content(content)
+}
+
+// unit overrides that of the panel.
+func unit(u string) []dashboard.DynamicConfigValue {
+	return []dashboard.DynamicConfigValue{{Id: "unit", Value: u}}
 }
 
 func ref(i int) string { return string(rune('A' + i)) }

@@ -63,6 +63,31 @@ func TestPromtool(t *testing.T) {
 	promtool(t, append([]string{"test", "rules"}, tests...)...)
 }
 
+// TestReadme: the configuration for a Prometheus without the operator is one.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	config, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("no configuration in README.md")
+	}
+	file := filepath.Join(t.TempDir(), "prometheus.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := promtool(t, "check", "config", file); !strings.Contains(out, "SUCCESS") {
+		t.Error(out)
+	}
+	for _, job := range []string{"lastcall-agent", "lastcall-hub"} {
+		if !strings.Contains(config, "job_name: "+job+"\n") {
+			t.Errorf("no job %s", job)
+		}
+	}
+}
+
 // TestTested: promtool's tests have, of every rule, a value, and of every alert a time at which it fires and one at which it
 // does not.
 func TestTested(t *testing.T) {

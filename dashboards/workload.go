@@ -53,13 +53,13 @@ sum by (cluster, le) (increase(lastcall_workload_departure_duration_seconds_buck
 
 	b.WithRow(dashboard.NewRowBuilder("What is missing"))
 	b.WithPanel(number("Unknown", "Departures of which nobody can tell whether they were late, since the hub started.", "short", nil,
-		query{`sum by (workload) (lastcall_workload_departures_total{` + ofWorkload + `, result="unknown"})`, ""}))
+		query{`sum by (workload) (lastcall_workload_departures_total{` + ofWorkload + `, result="unknown"}) or 0 * sum by (workload) (lastcall_workload_departures_total{` + ofWorkload + `})`, ""}))
 	b.WithPanel(number("Coverage", "Share of the nodes that lastcall hears of.", "percentunit", nil,
 		query{`cluster:lastcall_coverage:ratio{` + inCluster + `}`, ""}))
 	b.WithPanel(number("Stuck places", "Of the whole cluster. They are not in the recommendation: no sleep is long enough for them.", "short", []float64{1, 1},
 		query{`sum by (cluster) (cluster_place:lastcall_places_stuck:count{` + inCluster + `})`, ""}))
 	b.WithPanel(number("Places not measured", "Nodes and families whose dataplane no agent can time. With any of them a recommendation is a lower bound.", "short", nil,
-		query{`sum by (cluster) (lastcall_agent_dataplane_info{` + inCluster + `} and on (cluster, instance, backend, family, measured) lastcall_agent_dataplane_info{measured="false"}) or 0 * count by (cluster) (lastcall_agent_dataplane_info{` + inCluster + `})`, ""}))
+		query{`count by (cluster) (lastcall_agent_dataplane_info{` + inCluster + `, measured="false"}) or 0 * count by (cluster) (lastcall_agent_dataplane_info{` + inCluster + `})`, ""}))
 	b.WithPanel(number("Workloads dropped", "Workloads of the cluster that have no series because there are too many: those that no pod has left for longest.", "short", nil,
 		query{`max by (cluster) (lastcall_hub_workloads_dropped{` + inCluster + `})`, ""}))
 	return b

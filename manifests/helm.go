@@ -122,13 +122,22 @@ func Template(ctx context.Context, release, namespace string, sets ...string) ([
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
 	args := []string{"template", release, dir, "--namespace", namespace}
 	for _, s := range sets {
 		args = append(args, "--set", s)
 	}
-	err = run(ctx, &out, args...)
-	return out.Bytes(), err
+	helm, err := Helm(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var said bytes.Buffer
+	c := exec.CommandContext(ctx, helm, args...)
+	c.Stderr = &said
+	out, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("helm template: %w\n%s", err, said.String())
+	}
+	return out, nil
 }
 
 // Uninstall removes what Install installed, but for the namespace. Nothing there is no error.
