@@ -17,6 +17,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+	"sigs.k8s.io/yaml"
 
 	markdown "github.com/grafana/grafana-foundation-sdk/go/text"
 )
@@ -285,4 +286,33 @@ func TestKnown(t *testing.T) {
 			t.Errorf("nobody uses %s", name)
 		}
 	}
+}
+
+type (
+	group struct {
+		Name  string `json:"name"`
+		Rules []rule `json:"rules"`
+	}
+	rule struct {
+		Record        string            `json:"record"`
+		Alert         string            `json:"alert"`
+		Expr          string            `json:"expr"`
+		For           string            `json:"for"`
+		KeepFiringFor string            `json:"keep_firing_for"`
+		Labels        map[string]string `json:"labels"`
+		Annotations   map[string]string `json:"annotations"`
+	}
+)
+
+func groups(t *testing.T, name string) []group {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Groups []group }
+	if err := yaml.UnmarshalStrict(text, &file); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return file.Groups
 }
