@@ -91,6 +91,9 @@ func Up(ctx context.Context, c *testbed.Cluster, binary string, pods, rate int, 
 	if err := c.Apply(ctx, manifests.ClusterRoles()+"\n---\n"+objects); err != nil {
 		return b, err
 	}
+	if _, err := b.ready(ctx); err != nil {
+		return b, err
+	}
 	if err := b.addSidecars(ctx); err != nil {
 		return b, err
 	}

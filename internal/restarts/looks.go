@@ -31,7 +31,7 @@ func (p *place) notice(ctx context.Context) {
 		before := asked
 		asked = time.Now()
 		s, err := p.status(ctx)
-		p.looks.take(s.Asked[consumer.Look], before, err)
+		p.looks.take(s, before, err)
 		select {
 		case <-ctx.Done():
 			return
@@ -40,14 +40,22 @@ func (p *place) notice(ctx context.Context) {
 	}
 }
 
-// take: a look that was counted now and not before was made since before. What was looked for was so then or later.
-func (l *looks) take(count uint64, before time.Time, err error) {
+// take: a look that was counted now and not before was made since before; what it showed was so then or later. Of those that
+// were made before anybody counted, the last was the last reading, unless there were others.
+func (l *looks) take(s consumer.Status, before time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.why = err
-	if err == nil && count > l.count {
-		l.count, l.at = count, before
+	count := s.Asked[consumer.Look]
+	switch {
+	case err != nil || count <= l.count:
+		return
+	case l.count > 0:
+		l.at = before
+	case s.Asked[consumer.Pending] == 0:
+		l.at = s.Read.Add(-time.Second) // no reading takes so long here
 	}
+	l.count = count
 }
 
 func (p *place) looked() (at time.Time, why string) {

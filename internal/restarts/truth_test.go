@@ -3,10 +3,12 @@
 package restarts
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/ledger"
+	"github.com/lastcall-k8s/lastcall/probes/consumer"
 )
 
 var begun = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -68,5 +70,32 @@ func TestInside(t *testing.T) {
 		if want := s.Error() >= 0 && s.Error() < s.Slop()+s.Resolution(); want != tt.want {
 			t.Errorf("landed (%d, %d], truth [%d, %d): error %v", tt.lo, tt.hi, tt.last, tt.gone, s.Error())
 		}
+	}
+}
+
+// TestLooks: when a place was looked at is never said too late.
+func TestLooks(t *testing.T) {
+	var l looks
+	status := func(look, pending uint64, read int) consumer.Status {
+		return consumer.Status{Asked: map[consumer.Why]uint64{consumer.Look: look, consumer.Pending: pending}, Read: ms(read)}
+	}
+	for i, step := range []struct {
+		s    consumer.Status
+		err  error
+		want time.Time
+	}{
+		{s: status(0, 0, 0)},
+		{s: status(1, 0, 5000), want: ms(4000)},
+		{s: status(1, 3, 9000), want: ms(4000)},
+		{err: errors.New("away"), want: ms(4000)},
+		{s: status(2, 3, 9000), want: ms(40)},
+	} {
+		if l.take(step.s, ms(10*i), step.err); l.at != step.want {
+			t.Errorf("step %d: looked at %v, want %v", i, l.at, step.want)
+		}
+	}
+	l = looks{}
+	if l.take(status(1, 3, 5000), ms(0), nil); !l.at.IsZero() {
+		t.Errorf("looked at %v, but the last reading may have been another", l.at)
 	}
 }
