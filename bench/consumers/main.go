@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lastcall-k8s/lastcall/internal/benchresult"
 	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
 	"github.com/lastcall-k8s/lastcall/internal/restarts"
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
@@ -25,7 +26,7 @@ import (
 type options struct {
 	ones, alls, pods, rate int
 	out                    string
-	render                 bool
+	add, render            bool
 }
 
 func main() {
@@ -35,6 +36,7 @@ func main() {
 	flag.IntVar(&o.pods, "pods", 8, "pods of the Deployment")
 	flag.IntVar(&o.rate, "rate", 250, "requests a second of the client of each replica")
 	flag.StringVar(&o.out, "out", "bench/results", "where the JSON goes; \"\" for nowhere")
+	flag.BoolVar(&o.add, "add", false, "keep what the newest result has of the other kind of restart, for a machine that is to be had for minutes only")
 	flag.BoolVar(&o.render, "render", false, "only render bench/RESULTS.md from the JSON files")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -74,6 +76,11 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer log.Close()
 	r := newResults(o)
+	if o.add {
+		if _, _, err := benchresult.Newest(o.out, "consumers", &r.earlier); err != nil {
+			return err
+		}
+	}
 	if err := r.versions(c); err != nil {
 		return err
 	}
@@ -93,30 +100,33 @@ func measure(ctx context.Context, c *testbed.Cluster, binary string, log *os.Fil
 		return err
 	}
 	defer b.Down() //nolint:errcheck // what it measured is what counts
-	var all restarts.Result
 	for _, part := range []struct {
 		how string
 		n   int
-		do  func(context.Context) (restarts.Result, error)
-	}{{"one pod", o.ones, b.One}, {"all pods", o.alls, b.All}} {
+		do  func(context.Context) error
+	}{{onePod, o.ones, b.One}, {allPods, o.alls, b.All}} {
+		if part.n == 0 {
+			continue
+		}
 		for i := range part.n {
-			got, err := part.do(ctx)
-			if err != nil {
+			if err := part.do(ctx); err != nil {
 				return fmt.Errorf("restart %d of %s: %w", i+1, part.how, err)
-			}
-			all.Add(got)
-			for _, s := range got.Samples {
-				if !s.Inside() {
-					fmt.Fprintf(os.Stderr, "  outside: %s %s: landed (%v, %v], last request %v, gone by %v\n", s.Place, s.Replica, s.Landed.Lo, s.Landed.Hi, s.Last, s.Gone)
-				}
 			}
 			if i%10 == 9 || i+1 == part.n {
 				fmt.Fprintf(os.Stderr, "  %s: %d of %d restarts\n", part.how, i+1, part.n)
 			}
 		}
+		got, err := b.Compare(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range got.Samples {
+			if !s.Inside() {
+				fmt.Fprintf(os.Stderr, "  outside: %s %s: landed (%v, %v], last request %v, gone by %v\n", s.Place, s.Replica, s.Landed.Lo, s.Landed.Hi, s.Last, s.Gone)
+			}
+		}
+		r.add(part.how, got, b.Clients())
 		// What is measured is kept if a later part fails.
-		r.Figures, r.Without = figuresOf(all.Samples), all.Without
-		r.Clients = b.Clients()
 		if o.out != "" {
 			if err := r.write(o.out); err != nil {
 				return err

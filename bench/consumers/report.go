@@ -22,7 +22,8 @@ import (
 // figures is what one kind of restart gave at one kind of place. Times are milliseconds.
 type figures struct {
 	Place    string `json:"place"`
-	Restarts string `json:"restarts"` // "one pod" or "all pods"
+	Restarts string `json:"restarts"` // onePod or allPods
+	Command  string `json:"command"`
 	Replicas int    `json:"replicas"`
 	// Compared is how many removals had a landing and a truth.
 	Compared int `json:"compared"`
@@ -48,9 +49,51 @@ type results struct {
 	Pods    int       `json:"pods"`
 	Rate    int       `json:"requests_a_second_and_replica"`
 	Figures []figures `json:"figures"`
+	Parts   []part    `json:"parts"`
+
+	earlier struct {
+		Figures []figures `json:"figures"`
+		Parts   []part    `json:"parts"`
+	}
+}
+
+// part is one kind of restart.
+type part struct {
+	Restarts string `json:"restarts"`
+	Command  string `json:"command"`
 	// Without counts removals that could not be compared, by place and why.
 	Without map[string]map[string]int `json:"not_compared,omitempty"`
-	Clients []restarts.Client         `json:"clients"`
+	// Clients counts since their start.
+	Clients []restarts.Client `json:"clients"`
+}
+
+// How pods are restarted.
+const (
+	onePod  = "one pod"
+	allPods = "all pods"
+)
+
+// add takes in what one kind of restart gave, and keeps what an earlier run had of the other.
+func (r *results) add(how string, got restarts.Result, clients []restarts.Client) {
+	other := func(restarts string) bool { return restarts != how }
+	kept, parts := r.Figures, r.Parts
+	if kept == nil {
+		kept, parts = r.earlier.Figures, r.earlier.Parts
+	}
+	r.Figures, r.Parts = figuresOf(got.Samples, how, r.Command), []part{{how, r.Command, got.Without, clients}}
+	for _, f := range kept {
+		if other(f.Restarts) {
+			r.Figures = append(r.Figures, f)
+		}
+	}
+	for _, p := range parts {
+		if other(p.Restarts) {
+			r.Parts = append(r.Parts, p)
+		}
+	}
+	slices.SortFunc(r.Figures, func(a, b figures) int {
+		return cmp.Or(strings.Compare(a.Place, b.Place), -strings.Compare(a.Restarts, b.Restarts))
+	})
 }
 
 func newResults(o options) *results {
@@ -61,20 +104,13 @@ func newResults(o options) *results {
 	return r
 }
 
-func figuresOf(samples []restarts.Sample) (all []figures) {
-	type key struct {
-		place string
-		burst bool
-	}
-	by := map[key][]restarts.Sample{}
+func figuresOf(samples []restarts.Sample, how, command string) (all []figures) {
+	by := map[string][]restarts.Sample{}
 	for _, s := range samples {
-		by[key{s.Place, s.Burst}] = append(by[key{s.Place, s.Burst}], s)
+		by[s.Place] = append(by[s.Place], s)
 	}
-	for k, of := range by {
-		f := figures{Place: k.place, Restarts: "one pod", Compared: len(of)}
-		if k.burst {
-			f.Restarts = "all pods"
-		}
+	for place, of := range by {
+		f := figures{Place: place, Restarts: how, Command: command, Compared: len(of)}
 		replicas := map[string]bool{}
 		var errs, slops, resolutions []time.Duration
 		for _, s := range of {
@@ -93,9 +129,6 @@ func figuresOf(samples []restarts.Sample) (all []figures) {
 		f.Error, f.Slop, f.Resolution = distributionOf(errs), distributionOf(slops), distributionOf(resolutions)
 		all = append(all, f)
 	}
-	slices.SortFunc(all, func(a, b figures) int {
-		return cmp.Or(strings.Compare(a.Place, b.Place), -strings.Compare(a.Restarts, b.Restarts))
-	})
 	return all
 }
 
@@ -122,8 +155,8 @@ func (r *results) print(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%d\t%.0f\t%.0f / %.0f / %.0f\t%.0f / %.0f / %.0f\t%.0f / %.0f\t%d\t%d\n", f.Place, f.Restarts, f.Compared, f.Lag,
 			f.Error.P50, f.Error.P99, f.Error.Max, f.Slop.P50, f.Slop.P99, f.Slop.Max, f.Resolution.P50, f.Resolution.P99, f.Inside, f.After)
 	}
-	for _, place := range slices.Sorted(maps.Keys(r.Without)) {
-		fmt.Fprintf(t, "%s\tnot compared: %v\n", place, r.Without[place])
+	for _, p := range r.Parts {
+		fmt.Fprintf(t, "%s\tnot compared: %v\n", p.Restarts, p.Without)
 	}
 	return t.Flush()
 }
@@ -136,8 +169,14 @@ func render(dir string) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n`%s` at commit %s, %s: Contour %s with Envoy %s, CoreDNS %s, HAProxy %s, Kubernetes %s, kernel %s, %d x %s; %d pods, %d requests a second through each replica. Data: [%s](results/%s)\n\n",
-		r.Command, r.Commit, r.Date.Format(time.DateOnly), r.Versions["contour"], r.Versions["envoy"], r.Versions["coredns"], r.Versions["haproxy"],
+	var commands []string
+	for _, p := range r.Parts {
+		if command := "`" + p.Command + "`"; !slices.Contains(commands, command) {
+			commands = append(commands, command)
+		}
+	}
+	fmt.Fprintf(&b, "\n%s at commit %s, %s: Contour %s with Envoy %s, CoreDNS %s, HAProxy %s, Kubernetes %s, kernel %s, %d x %s; %d pods, %d requests a second through each replica. Data: [%s](results/%s)\n\n",
+		strings.Join(commands, " and "), r.Commit, r.Date.Format(time.DateOnly), r.Versions["contour"], r.Versions["envoy"], r.Versions["coredns"], r.Versions["haproxy"],
 		r.Versions["kubernetes"], r.Kernel, r.CPUs, r.CPU, r.Pods, r.Rate, filepath.Base(file), filepath.Base(file))
 	b.WriteString("| place | restarted | removals compared | lag bound | error p50 / p99 / max | slop p50 / p99 / max | truth's resolution p50 / p99 | truth inside | requests after landing |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
@@ -151,15 +190,17 @@ func render(dir string) error {
 
 func (r *results) notCompared() string {
 	var all []string
-	for _, place := range slices.Sorted(maps.Keys(r.Without)) {
-		for _, why := range slices.Sorted(maps.Keys(r.Without[place])) {
-			all = append(all, fmt.Sprintf("%s: %d (%s)", place, r.Without[place][why], why))
+	for _, p := range r.Parts {
+		for _, place := range slices.Sorted(maps.Keys(p.Without)) {
+			for _, why := range slices.Sorted(maps.Keys(p.Without[place])) {
+				all = append(all, fmt.Sprintf("%d at %s, %s (%s)", p.Without[place][why], place, p.Restarts, why))
+			}
 		}
 	}
 	if all == nil {
 		return "none"
 	}
-	return strings.Join(all, ", ")
+	return strings.Join(all, "; ")
 }
 
 // bound says what k requests after n landings show: with none, the rule of three.

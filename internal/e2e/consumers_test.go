@@ -32,20 +32,21 @@ func TestConsumers(t *testing.T) {
 	}()
 	for _, tt := range []struct {
 		name     string
-		do       func(context.Context) (restarts.Result, error)
+		do       func(context.Context) error
 		times    int
 		removals int // at each replica
 	}{
 		{"one pod", b.One, 2, 2},
 		{"all pods", b.All, 1, pods},
 	} {
-		var all restarts.Result
 		for range tt.times {
-			r, err := tt.do(t.Context())
-			if err != nil {
+			if err := tt.do(t.Context()); err != nil {
 				t.Fatalf("%s: %v", tt.name, err)
 			}
-			all.Add(r)
+		}
+		all, err := b.Compare(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
 		compared := map[string]int{}
 		for _, s := range all.Samples {

@@ -54,6 +54,8 @@ type Bed struct {
 	places  []*place
 	onNode  *nodeagent.Agent
 	readyAt map[types.UID]time.Time // when a pod was first seen to be ready
+	landed  []landing               // not yet compared
+	result  Result                  // what is known of them already
 	log     io.Writer
 	end     context.CancelFunc
 	stop    func() error

@@ -69,16 +69,15 @@ func (c *client) run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// since copies what was asked since then, and forgets what is older than keep.
-func (c *client) since(t time.Time, keep time.Duration) []request {
+// between copies what was asked in that time.
+func (c *client) between(from, to time.Time) []request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := func(t time.Time) int {
 		i, _ := slices.BinarySearchFunc(c.log, t, func(r request, t time.Time) int { return r.start.Compare(t) })
 		return i
 	}
-	c.log = slices.Delete(c.log, 0, at(t.Add(-keep)))
-	return slices.Clone(c.log[at(t):])
+	return slices.Clone(c.log[at(from):at(to)])
 }
 
 // through asks a proxy over one connection that stays open: each request is routed anew, and one connection is served by one

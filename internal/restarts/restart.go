@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	// after is how long clients are heeded after a landing: a request that reaches the pod so late contradicts it. HAProxy asks
-	// for its servers each second, so whoever took HAProxy's next answer for the landing would be found out.
+	// after is how long clients are heeded after the last landing: a request that reaches a pod so late contradicts it. HAProxy
+	// asks for its servers each second, so whoever took one of its answers for the landing too early would be found out.
 	after = 2 * time.Second
-	// keep is how long requests are remembered: longer than any restart takes.
-	keep = 2 * time.Minute
+	// within is how long after its deletion requests to a pod are looked for: longer than any pod lives then.
+	within = 30 * time.Second
 	// patience is how long anything may take on a machine that does much else.
 	patience = 90 * time.Second
 )
@@ -34,24 +34,14 @@ type Result struct {
 	Without map[string]map[string]int
 }
 
-// Add takes another result in.
-func (r *Result) Add(more Result) {
-	r.Samples = append(r.Samples, more.Samples...)
-	for kind, why := range more.Without {
-		for w, n := range why {
-			r.without(kind, w, n)
-		}
-	}
-}
-
-func (r *Result) without(kind, why string, n int) {
+func (r *Result) without(kind, why string) {
 	if r.Without == nil {
 		r.Without = map[string]map[string]int{}
 	}
 	if r.Without[kind] == nil {
 		r.Without[kind] = map[string]int{}
 	}
-	r.Without[kind][why] += n
+	r.Without[kind][why]++
 }
 
 // leaving is a pod that is taken away, at t0 or later.
@@ -60,47 +50,114 @@ type leaving struct {
 	t0 time.Time
 }
 
-// One restarts the pod that is there for longest, and no other.
-func (b *Bed) One(ctx context.Context) (Result, error) {
+// landing is one that an agent told of.
+type landing struct {
+	*place
+	leaving
+	burst bool
+	ledger.Event
+}
+
+// One restarts the pod that is there for longest, and no other. It returns when it was let go of everywhere and the next one is
+// ready.
+func (b *Bed) One(ctx context.Context) error {
 	pods, err := b.ready(ctx)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	oldest := slices.MinFunc(pods, func(x, y corev1.Pod) int {
 		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
 	})
 	if err := b.lookedAt(ctx, oldest); err != nil {
-		return Result{}, err
+		return err
 	}
 	t0 := time.Now()
 	if err := b.Client().CoreV1().Pods(oldest.Namespace).Delete(ctx, oldest.Name, metav1.DeleteOptions{}); err != nil {
-		return Result{}, err
+		return err
 	}
-	return b.compare(ctx, false, leaving{&oldest, t0})
+	return b.settle(ctx, false, leaving{&oldest, t0})
 }
 
 // All restarts the Deployment: every pod, in a burst.
-func (b *Bed) All(ctx context.Context) (Result, error) {
+func (b *Bed) All(ctx context.Context) error {
 	pods, err := b.ready(ctx)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	if err := b.lookedAt(ctx, pods...); err != nil {
-		return Result{}, err
+		return err
 	}
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"restarted":%q}}}}}`, time.Now())
 	if _, err := b.Client().AppsV1().Deployments("default").Patch(ctx, "web", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-		return Result{}, err
+		return err
 	}
 	all := make([]leaving, len(pods))
 	for i := range pods {
 		t0, err := b.departed(ctx, pods[i].UID)
 		if err != nil {
-			return Result{}, err
+			return err
 		}
 		all[i] = leaving{&pods[i], t0}
 	}
-	return b.compare(ctx, true, all...)
+	return b.settle(ctx, true, all...)
+}
+
+// settle waits until pods that leave have ended everywhere, and the next ones are there.
+func (b *Bed) settle(ctx context.Context, burst bool, pods ...leaving) error {
+	for _, p := range b.places {
+		for _, pod := range pods {
+			e, outcome, err := p.settles(ctx, string(pod.UID))
+			if err != nil {
+				return err
+			}
+			if outcome != ledger.Landed {
+				b.result.without(p.kind, "ended as "+string(outcome))
+				continue
+			}
+			b.landed = append(b.landed, landing{p, pod, burst, e})
+		}
+	}
+	_, err := b.ready(ctx)
+	return err
+}
+
+// Compare holds the landings since the last time against their truth.
+func (b *Bed) Compare(ctx context.Context) (Result, error) {
+	var latest time.Time
+	for _, l := range b.landed {
+		if l.Hi.After(latest) {
+			latest = l.Hi
+		}
+	}
+	if err := sleep(ctx, time.Until(latest.Add(after))); err != nil {
+		return Result{}, err
+	}
+	for _, l := range b.landed {
+		b.compare(l)
+	}
+	r := b.result
+	b.landed, b.result = nil, Result{}
+	return r, nil
+}
+
+func (b *Bed) compare(l landing) {
+	s := Sample{Place: l.kind, Replica: l.replica, Burst: l.burst, Lag: l.lag, Landed: l.LandedSince(l.t0), Bounded: l.Lo.After(l.t0)}
+	name := l.Name
+	if l.byAddress {
+		name = l.Status.PodIP
+	}
+	requests := l.client.between(l.t0.Add(-time.Second), l.t0.Add(within))
+	var why unclear
+	if s.truth, why = observe(requests, name, l.client.sure(2*b.pods)); why != "" {
+		b.result.without(l.kind, string(why))
+		return
+	}
+	for _, q := range requests {
+		if slices.Contains(q.served, name) && q.start.After(s.Landed.Hi) {
+			s.After++
+		}
+	}
+	b.result.Samples = append(b.result.Samples, s)
 }
 
 // departed is when the agent of the pod's own node learnt that it leaves.
@@ -109,59 +166,6 @@ func (b *Bed) departed(ctx context.Context, uid types.UID) (t0 time.Time, err er
 	defer cancel()
 	e, err := b.onNode.Await(ctx, func(e ledger.Event) bool { return e.Type == ledger.EventDeparture && e.Pod.UID == string(uid) })
 	return e.T0, err
-}
-
-// compare waits until pods that leave have landed everywhere, and holds each landing against its truth.
-func (b *Bed) compare(ctx context.Context, burst bool, pods ...leaving) (r Result, err error) {
-	type landing struct {
-		*place
-		leaving
-		ledger.Event
-	}
-	var landed []landing
-	var latest time.Time
-	for _, p := range b.places {
-		for _, pod := range pods {
-			e, outcome, err := p.settles(ctx, string(pod.UID))
-			if err != nil {
-				return r, err
-			}
-			if outcome != ledger.Landed {
-				r.without(p.kind, "ended as "+string(outcome), 1)
-				continue
-			}
-			landed = append(landed, landing{p, pod, e})
-			if e.Hi.After(latest) {
-				latest = e.Hi
-			}
-		}
-	}
-	if _, err := b.ready(ctx); err != nil { // the next pods are there
-		return r, err
-	}
-	if err := sleep(ctx, time.Until(latest.Add(after))); err != nil {
-		return r, err
-	}
-	for _, l := range landed {
-		s := Sample{Place: l.kind, Replica: l.replica, Burst: burst, Lag: l.lag, Landed: l.LandedSince(l.t0), Bounded: l.Lo.After(l.t0)}
-		name := l.Name
-		if l.byAddress {
-			name = l.Status.PodIP
-		}
-		requests := l.client.since(l.t0.Add(-time.Second), keep)
-		var why unclear
-		if s.truth, why = observe(requests, name, l.client.sure(2*b.pods)); why != "" {
-			r.without(l.kind, string(why), 1)
-			continue
-		}
-		for _, q := range requests {
-			if slices.Contains(q.served, name) && q.start.After(s.Landed.Hi) {
-				s.After++
-			}
-		}
-		r.Samples = append(r.Samples, s)
-	}
-	return r, nil
 }
 
 // settles waits for the first end of a removal of the pod at this place. There may be one for each of the pod's Services; who
