@@ -46,7 +46,13 @@ func buildContour(ctx context.Context, cacheDir, version string, p *progress) er
 	}
 	return inGuestDir(cacheDir, "contour", version, func(dir string) error {
 		const module = "github.com/projectcontour/contour"
-		source, err := buildModule(ctx, dir, "contour", module, module+"/cmd/contour", version, "-X "+module+"/internal/build.Version="+version, p)
+		source, err := moduleSource(ctx, module, version)
+		if err != nil {
+			return err
+		}
+		err = building(p, "contour", version, func() error {
+			return installModule(ctx, dir, module+"/cmd/contour", version, "-X "+module+"/internal/build.Version="+version)
+		})
 		if err != nil {
 			return err
 		}

@@ -44,13 +44,31 @@ func inGuestDir(cacheDir, name, version string, fill func(dir string) error) err
 	return os.Rename(tmp, dir)
 }
 
-// buildModule builds a command of a Go module, which then is dir/name, and returns where the module's files are. It
-// is `go install`: the module is the main one, with the versions that it pins, and no go.mod of ours knows it.
-func buildModule(ctx context.Context, dir, name, module, pkg, version, flags string, p *progress) (source string, err error) {
+// building says that a guest is being built while do does it.
+func building(p *progress, name, version string, do func() error) error {
 	p.say("building %s %s: once per version, some minutes", name, version)
 	started := time.Now()
-	defer stillBuilding(p, name, started)()
-	out, err := runGo(ctx, dir, "mod", "download", "-json", module+"@"+version)
+	stop := stillBuilding(p, name, started)
+	err := do()
+	stop()
+	if err == nil {
+		p.say("built %s %s in %s", name, version, time.Since(started).Round(time.Second))
+	}
+	return err
+}
+
+// installModule builds a command of a Go module, which then is in dir. The module is the main one, with the versions that it pins,
+// and no go.mod of ours knows it.
+func installModule(ctx context.Context, dir, pkg, version, flags string) error {
+	cmd := goCommand(ctx, dir, "install", "-trimpath", "-ldflags", "-s -w "+flags, pkg+"@"+version)
+	cmd.Env = append(cmd.Env, "GOBIN="+dir, "GOFLAGS=")
+	_, err := outputOf(ctx, cmd)
+	return err
+}
+
+// moduleSource is where a module's files are.
+func moduleSource(ctx context.Context, module, version string) (string, error) {
+	out, err := runGo(ctx, os.TempDir(), "mod", "download", "-json", module+"@"+version)
 	if err != nil {
 		return "", err
 	}
@@ -58,12 +76,6 @@ func buildModule(ctx context.Context, dir, name, module, pkg, version, flags str
 	if err := json.Unmarshal(out, &answer); err != nil {
 		return "", fmt.Errorf("reading the answer of go mod download: %w", err)
 	}
-	cmd := goCommand(ctx, dir, "install", "-trimpath", "-ldflags", "-s -w "+flags, pkg+"@"+version)
-	cmd.Env = append(cmd.Env, "GOBIN="+dir, "GOFLAGS=")
-	if _, err := outputOf(ctx, cmd); err != nil {
-		return "", err
-	}
-	p.say("built %s %s in %s", name, version, time.Since(started).Round(time.Second))
 	return answer.Dir, nil
 }
 
