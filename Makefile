@@ -22,8 +22,9 @@ demo: ## install on a real cluster on this machine, restart a Deployment, explai
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build the testbed's Kubernetes once (5 to 10 minutes); later runs find it
-	$(GO) run ./bench/testbed build
+components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS (COLD_MINUTES); later runs find it
+	@bash bench/demo/packages.sh haproxy pip3
+	$(GO) run ./bench/testbed build --with contour,coredns,haproxy
 
 .PHONY: test
 test: components ## all tests: unit, kernel, API server, end to end on the testbed (as root)
@@ -50,6 +51,11 @@ expected: ## ask the real kube-proxy of VERSIONS what it programs, and record it
 accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hour)
 	@bash bench/demo/packages.sh
 	$(GO) run ./bench/accuracy
+
+.PHONY: consumers
+consumers: ## landings at Envoy, CoreDNS and HAProxy against the truth of clients: bench/RESULTS.md (RUN_MINUTES)
+	@bash bench/demo/packages.sh haproxy pip3
+	$(GO) run ./bench/consumers
 
 .PHONY: overhead
 overhead: ## what the agent costs kube-proxy, the API server and in memory: bench/RESULTS.md (about an hour and a half)
