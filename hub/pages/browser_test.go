@@ -51,10 +51,10 @@ func TestPagesInBrowser(t *testing.T) {
 	wall := browser.View{Width: 1400, Height: 900}
 	phone := browser.View{Width: 360, Height: 740}
 	look(good, "/workloads", append(browser.Views, wall, phone)...)
-	for _, path := range workloadPaths(hub()) {
-		look(good, "/"+path+"?still", append(browser.Views, wall, phone)...)
+	for i, path := range workloadPaths(hub()) { // each wide and narrow, in one of the two schemes
+		look(good, "/"+path+"?still", browser.Views[i%2], browser.Views[3-i%2])
 	}
-	look(good, "/workloads/lastcall-demo/deployment/shop", browser.View{Width: 761, Height: 900}, browser.View{Width: 1061, Height: 900}, print)
+	look(good, "/workloads/lastcall-demo/deployment/checkout", wall, phone, browser.View{Width: 761, Height: 900}, browser.View{Width: 1061, Height: 900}, print)
 	look(good, "/?late=1&before=4", wide)
 	look(good, "/nowhere", browser.Views[3])
 	look(good, "/departures/forty", print)

@@ -21,6 +21,7 @@ type drift struct {
 	Ticks   []tick  // of the calendar
 	Bottom  int     // px, where the seconds begin
 	Height  int
+	Beyond  bool
 	AtLeast bool
 	Other   bool
 }
@@ -81,7 +82,7 @@ func newDrift(a *sizing.Advice, x sizing.Account, now time.Time, root string) *d
 			t.Class, d.Other = "other", true
 			t.Title += ", another regime (" + report.Visible(p.Other) + ")"
 		case a.Present.PreStop != nil && p.Seconds > float64(*a.Present.PreStop):
-			t.Class = "beyond"
+			t.Class, d.Beyond = "beyond", true
 			beyond++
 		}
 		if t.Open {
@@ -94,10 +95,7 @@ func newDrift(a *sizing.Advice, x sizing.Account, now time.Time, root string) *d
 		d.Grid = append(d.Grid, level{Y: driftBottom - int(math.Round(float64(t.At)*(driftBottom-driftTop)/100)), Label: t.Label})
 	}
 	for i := range d.Grid {
-		d.Grid[i].TextY = d.Grid[i].Y - 3
-		if d.Grid[i].Label == "T0" {
-			d.Grid[i].Label = ""
-		}
+		d.Grid[i].TextY = d.Grid[i].Y + 4
 	}
 	d.levels(a, y)
 	d.Desc = report.Plural(len(ps), "episode") + " from " + when(ps[0].Begun) + " to " + when(ps[len(ps)-1].Begun) + "; the latest took " +
@@ -110,8 +108,8 @@ func newDrift(a *sizing.Advice, x sizing.Account, now time.Time, root string) *d
 
 // levels are the lines of what preStop sleeps and should, the labels on the sides where they do not collide.
 func (d *drift) levels(a *sizing.Advice, y func(float64) int) {
-	if n := a.Present.PreStop; n != nil {
-		d.Lines = append(d.Lines, level{Y: y(float64(*n)), Class: "told", Label: "sleeps " + report.Seconds(float64(*n))})
+	if n := a.Present.PreStop; n != nil && *n > 0 { // at 0 there is the axis
+		d.Lines = append(d.Lines, level{Y: y(float64(*n)), Class: "told", Label: sleepsLabel(*n)})
 	}
 	if n := a.Seconds; n != nil {
 		words := "must sleep "
@@ -141,7 +139,7 @@ func (s scale) calendarTicks(begun time.Time, length float64) (ticks []tick) {
 	}
 	every := days[len(days)-1]
 	for _, n := range days {
-		if length/float64(n*day) <= 7 {
+		if length/float64(n*day) <= 5 {
 			every = n
 			break
 		}
@@ -155,5 +153,14 @@ func (s scale) calendarTicks(begun time.Time, length float64) (ticks []tick) {
 		ticks = append(ticks, tick{At: s.at(at.Sub(begun).Seconds()), Label: at.Format(layout), n: n})
 		at = at.AddDate(0, 0, every)
 	}
-	return fitLabels(ticks)
+	ticks = fitLabels(ticks)
+	for i := range ticks { // the plot is narrower than other charts, beside the seconds
+		switch t := &ticks[i]; {
+		case t.At < 8:
+			t.Anchor = "start"
+		case t.At > 92:
+			t.Anchor = "end"
+		}
+	}
+	return ticks
 }

@@ -15,7 +15,7 @@ type spread struct {
 	Caption string
 	Heap    *heap
 	Rows    []episodeBar
-	Legend  struct{ Beyond, AtLeast, Other, Breaks, More bool }
+	Legend  struct{ Within, Beyond, AtLeast, Other, Breaks, More bool }
 }
 
 // heap is the distribution: columns of episodes.
@@ -34,6 +34,7 @@ type episodeBar struct {
 	Cap              *pct
 	Took             string
 	Note             string // why it is not in the number
+	Driver           string // who was last, if a much smaller number would do without it
 	Late, Class      string
 	Desc             string
 }
@@ -74,6 +75,7 @@ func newSpread(a *sizing.Advice, x Workload, now time.Time, root string) *spread
 	for _, e := range x.Episodes {
 		p, known := points[e.ID]
 		r := newEpisodeBar(e, p, known, a, s, now, root)
+		sp.Legend.Within = sp.Legend.Within || r.Bar != nil && r.Note == ""
 		sp.Legend.Beyond = sp.Legend.Beyond || r.Beyond != nil
 		sp.Legend.AtLeast = sp.Legend.AtLeast || r.AtLeast != nil
 		sp.Legend.Other = sp.Legend.Other || r.Note != "" && r.Bar != nil
@@ -109,11 +111,7 @@ func adviceFlags(a *sizing.Advice, s scale) (flags []flag) {
 		flags = append(flags, flag{Class: class, From: s.at(from), To: s.at(to), Band: to > from, Label: label, Title: title})
 	}
 	if n := a.Present.PreStop; n != nil {
-		label := "sleeps " + report.Seconds(float64(*n))
-		if *n == 0 {
-			label = "no preStop"
-		}
-		add("told", float64(*n), float64(*n), label, "what preStop sleeps today")
+		add("told", float64(*n), float64(*n), sleepsLabel(*n), "what preStop sleeps today")
 	}
 	if a.Seconds == nil {
 		if c := a.Class; c.N > 0 {
@@ -135,6 +133,13 @@ func adviceFlags(a *sizing.Advice, s scale) (flags []flag) {
 	}
 	add("want", n, n, label, "how long preStop must sleep")
 	return flags
+}
+
+func sleepsLabel(n int64) string {
+	if n == 0 {
+		return "no preStop"
+	}
+	return "sleeps " + report.Seconds(float64(n))
 }
 
 // newHeap counts the episodes in columns of equal time. What today's preStop does not cover is another class.
@@ -212,6 +217,10 @@ func newEpisodeBar(e report.Episode, p sizing.Point, known bool, a *sizing.Advic
 		r.Took += " or more"
 	}
 	r.Desc += ": worst last call " + r.Took
+	if a != nil && a.Driver != nil && known && p.Place == a.Driver.Place {
+		r.Driver = report.Shorten(p.Place.Node, nameRoom) + " was last"
+		r.Desc += "; " + r.Driver
+	}
 	if r.Note != "" {
 		r.Desc += "; " + r.Note
 	}

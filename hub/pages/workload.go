@@ -19,7 +19,7 @@ type Workload struct {
 }
 
 // WorkloadEpisodes is how many episodes, the newest, the page of a workload lists.
-const WorkloadEpisodes = 40
+const WorkloadEpisodes = 25
 
 // workloadView is the page of one workload.
 type workloadView struct {
@@ -35,12 +35,37 @@ type workloadView struct {
 	Places                       []contributionRow
 	Stopping                     []fact
 	Grace                        *graceChart
-	Argument                     []fact
+	Argument                     []line
 	Commands                     []string
 }
 
 // verdictView is one verdict as `recommend` says it.
-type verdictView struct{ Title, Class, Owner, Says, ToDo string }
+type verdictView struct {
+	Title, Class, Owner string
+	Says, ToDo          []segment
+}
+
+// line is a part of the argument.
+type line struct {
+	Name  string
+	Value []segment
+}
+
+// segment is a part of a sentence; Code is what to type, which sentences have between backquotes.
+type segment struct {
+	Text string
+	Code bool
+}
+
+// said is a sentence in its visible form.
+func said(s string) (parts []segment) {
+	for i, text := range strings.Split(report.Visible(s), "`") {
+		if text != "" {
+			parts = append(parts, segment{together(text), i%2 == 1})
+		}
+	}
+	return parts
+}
 
 // contributionRow is what a place adds.
 type contributionRow struct{ Place, Short, Detail, URL, Last, Worst, Without string }
@@ -89,23 +114,23 @@ func (p *pages) newWorkloadView(x Workload, namespace, workload, root string) wo
 	v.Headline = together(sentence(a.Headline()))
 	v.Figures = adviceFigures(a, ago(p.now(), a.AsOf))
 	for _, d := range a.Verdicts {
-		t := verdictView{Title: d.Code.Words(), Class: moods[moodOf(d.Code)], Owner: report.Visible(string(d.Owner)), Says: together(report.Visible(d.Says()))}
+		t := verdictView{Title: d.Code.Words(), Class: moods[moodOf(d.Code)], Owner: report.Shorten(string(d.Owner), 16), Says: said(d.Says())}
 		if d.Code != sizing.Fits {
-			t.ToDo = together(report.Visible(d.ToDo()))
+			t.ToDo = said(d.ToDo())
 		}
 		v.Verdicts = append(v.Verdicts, t)
 	}
 	v.Spread = newSpread(a, x, p.now(), root)
 	v.Drift = newDrift(a, x.Account, p.now(), root)
 	for _, c := range x.Account.Places {
-		v.Places = append(v.Places, newContributionRow(c, x.Account, root))
+		v.Places = append(v.Places, newContributionRow(c, a.Seconds, root))
 	}
 	for _, l := range a.Stopping.Lines(a.Drain) {
 		v.Stopping = append(v.Stopping, fact{Name: l.Label, Value: together(report.Visible(l.Text))})
 	}
 	v.Grace = newGraceChart(a)
 	for _, l := range a.Argument(when(a.AsOf)) {
-		v.Argument = append(v.Argument, fact{Name: l.Label[:1] + strings.ToLower(l.Label[1:]), Value: together(report.Visible(l.Text))})
+		v.Argument = append(v.Argument, line{l.Label[:1] + strings.ToLower(l.Label[1:]), said(l.Text)})
 	}
 	if a.Acts() {
 		for _, c := range a.Commands("") {
@@ -195,15 +220,19 @@ func pluralEpisodes(n int) string {
 	return " episodes"
 }
 
-func newContributionRow(c sizing.Contribution, of sizing.Account, root string) contributionRow {
+func newContributionRow(c sizing.Contribution, number *int64, root string) contributionRow {
 	r := contributionRow{Place: report.Visible(c.Node), Short: report.Shorten(c.Node, nameRoom), Detail: report.Shorten(c.Kind, nameRoom),
 		URL: root + "places?" + url.Values{"node": {c.Node}}.Encode(), Last: "in " + report.Plural(c.Episodes, "episode"),
 		Worst: report.Seconds(c.Worst), Without: "–"}
 	if c.Replica != "" {
 		r.Detail += ", " + report.Shorten(c.Replica, nameRoom)
 	}
-	if c.Without != nil {
-		r.Without = together(report.Seconds(float64(*c.Without)) + " would do")
+	switch n := c.Without; {
+	case n == nil:
+	case *n == *number:
+		r.Without = "no less"
+	default:
+		r.Without = together(report.Seconds(float64(*n)) + " would do")
 	}
 	return r
 }

@@ -70,8 +70,10 @@ func mixed(e *sizing.Episode, i int) {
 	switch {
 	case i < 25:
 		e.Regime.Dataplane = "iptables-nft"
-	case i == 40, i == 52:
+	case i == 40:
 		e.Departures[0].Kinds[0].Outcomes[ledger.Gap] = 1
+	case i == 52, i == 57:
+		e.Departures[0].Complete = false
 	}
 	if i%5 == 0 {
 		e.Departures[0].Refused, e.Episode.Refused = to(i), to(i)
@@ -115,7 +117,15 @@ func (s sizedScene) sized(first int64) Workload {
 		if v > 12 && s.workload == "deployment/checkout" {
 			last = "ip-10-3-7-21"
 		}
-		d = closeRow(d, let("node-1", "nftables", .02, v/6, .01), let("node-2", "nftables", .02, v/4, .01), let(last, "nftables", .02, v, .02))
+		others := v * (.6 + .38*r.Float64())
+		if last != "node-3" {
+			others = 2 * r.Float64()
+		}
+		names := []string{"node-1", "node-2", last}
+		if last == "node-3" {
+			r.Shuffle(3, func(i, j int) { names[i], names[j] = names[j], names[i] })
+		}
+		d = closeRow(d, let(names[0], "nftables", .02, v/4, .01), let(names[1], "nftables", .02, others, .01), let(names[2], "nftables", .02, v, .02))
 		e := sizing.Episode{Explanation: explain(first+int64(i), []report.Tag{report.Rollout, report.Drain, report.Rollout, report.Deleted}[i%4], d)}
 		e.Episode.Begun, e.Episode.Ended, e.Episode.Most = at, at.Add(time.Duration(v*float64(time.Second))), 1
 		e.Regime = sizing.RegimeOf(e.Explanation)

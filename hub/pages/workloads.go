@@ -155,7 +155,7 @@ func verdictCounts(all []sizing.Advice, f workloadFilter) (vs []verdictCount) {
 		return cmp.Or(moodOf(a)-moodOf(b), counts[b]-counts[a], cmp.Compare(a, b))
 	})
 	for _, c := range codes[:min(len(codes), 24)] {
-		v := verdictCount{Code: report.Visible(string(c)), Words: c.Words(), Count: report.Count(counts[c]), Class: moods[moodOf(c)], Chosen: string(c) == f.verdict}
+		v := verdictCount{Code: report.Visible(string(c)), Words: report.Shorten(c.Words(), nameRoom), Count: report.Count(counts[c]), Class: moods[moodOf(c)], Chosen: string(c) == f.verdict}
 		v.URL = f.with(string(c), 1)
 		if v.Chosen {
 			v.URL = f.with("", 1)
@@ -183,8 +183,8 @@ func newWorkloadRow(a *sizing.Advice) workloadRow {
 	r := workloadRow{
 		Workload: report.Visible(a.Workload), Short: workloadName(a.Workload, nameRoom), URL: workloadURL("./", a.Namespace, a.Workload),
 		Namespace: report.Shorten(a.Namespace, nameRoom), Container: report.Shorten(a.Present.Container, nameRoom),
-		PreStop: c.PreStop, Number: together(a.Number()), Late: c.Late, Refused: c.Refused, Basis: report.Visible(c.Basis), Missing: c.Missing,
-		Verdict: first.Code.Words(), Class: moods[moodOf(first.Code)], Owner: report.Visible(string(first.Owner)),
+		PreStop: c.PreStop, Number: together(a.Number()), Late: c.Late, Refused: c.Refused, Basis: report.Shorten(c.Basis, 16), Missing: c.Missing,
+		Verdict: report.Shorten(first.Code.Words(), nameRoom), Class: moods[moodOf(first.Code)], Owner: report.Shorten(string(first.Owner), 16),
 	}
 	if a.Departures.Late > 0 {
 		r.LateClass = "bad"
@@ -192,7 +192,7 @@ func newWorkloadRow(a *sizing.Advice) workloadRow {
 	var beside []string
 	for _, v := range a.Verdicts[1:] {
 		if v.Code != sizing.Fits {
-			beside = append(beside, v.Code.Words())
+			beside = append(beside, report.Shorten(v.Code.Words(), nameRoom))
 		}
 	}
 	r.Beside = strings.Join(beside, "; ")

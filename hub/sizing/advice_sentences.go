@@ -2,6 +2,7 @@ package sizing
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -79,8 +80,10 @@ func (a Advice) Commands(options string) []string {
 		fmt.Sprintf("kubectl -n %s patch %s %s --patch-file patch.json", ns, report.ShellWord(kind), report.ShellWord(name))}
 }
 
-// Acts reports whether there is something to type.
-func (a Advice) Acts() bool { return a.Seconds != nil && a.Verdicts[0].Code != Fits }
+// Acts reports whether there is something to type: a number that preStop should have, and has not.
+func (a Advice) Acts() bool {
+	return a.Seconds != nil && slices.ContainsFunc(a.Verdicts, func(v Verdict) bool { return v.Code == TooShort || v.Code == LongerThanNeeded })
+}
 
 // Notes say what a table of all workloads does not.
 func (a Advices) Notes() (notes []string) {
