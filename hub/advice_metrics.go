@@ -39,13 +39,12 @@ func (m *adviceMetrics) Collect(ch chan<- prometheus.Metric) {
 	all := m.h.Advices()
 	ch <- prometheus.MustNewConstMetric(m.dropped, prometheus.GaugeValue, float64(all.Dropped))
 	for _, a := range all.Items {
-		kind, name, _ := strings.Cut(a.Workload, "/")
+		w := workloadKey{a.Namespace, a.Workload}.labels()
 		emit := func(d *prometheus.Desc, t prometheus.ValueType, v float64, more ...string) {
-			labels := append([]string{a.Namespace, kind, name}, more...)
-			for i, l := range labels { // what is no UTF-8 would end the whole scrape
-				labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+			for i := range more {
+				more[i] = strings.ToValidUTF8(more[i], "\uFFFD")
 			}
-			ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
+			ch <- prometheus.MustNewConstMetric(d, t, v, append(w[:3:3], more...)...)
 		}
 		if n := a.Present.PreStop; n != nil {
 			emit(m.prestop, prometheus.GaugeValue, float64(*n), a.Present.Container)

@@ -247,8 +247,15 @@ lastcall_recommendation_exceeded_total{namespace="prod",workload="shop",workload
 	counters("1")
 	ended(12)
 	counters("2")
+	// One that had a stuck place ends after the one that followed it.
+	slow, next := o.episode("deployment/shop", 13), o.episode("deployment/shop", 3)
+	for _, e := range []report.Episode{next, slow} {
+		o.advice.tell([]*episode{{Episode: e}})
+		o.advised()
+	}
+	counters("3")
 	b := o.Advices().Items[0].Backtest
-	if b == nil || b.Tested != 4 || b.Exceeded != 2 || len(b.Worst) != 2 || b.Worst[0].Seconds != 12 || b.Worst[0].Recommended != 9 || b.Worst[1].Recommended != 4 {
+	if b == nil || b.Tested != 6 || b.Exceeded != 3 || len(b.Worst) != 3 || b.Worst[1].Seconds != 12 || b.Worst[1].Recommended != 9 || b.Worst[2].Recommended != 4 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -426,11 +433,50 @@ func TestHistoryInMemory(t *testing.T) {
 	k := workloadKey{"shop", "deployment/web"}
 	o.join.rows["u"].episode = 7
 	o.chain.open[k] = &episode{Episode: report.Episode{ID: 7, Namespace: k.namespace, Workload: k.workload, Open: true, Begun: epoch, Ended: epoch, Left: 1}}
-	in, asOf, err := o.history(t.Context(), k, time.Time{}, true)
-	if err != nil || len(in.Episodes) != 1 || len(in.Episodes[0].Departures) != 1 || len(in.Workload.Containers) != 1 || !asOf.Equal(epoch) {
-		t.Errorf("%+v as of %v: %v", in, asOf, err)
+	in, of, err := o.history(t.Context(), k, time.Time{}, true)
+	if err != nil || len(in.Episodes) != 1 || len(in.Episodes[0].Departures) != 1 || len(in.Workload.Containers) != 1 || !of.at.Equal(epoch) {
+		t.Errorf("%+v as of %+v: %v", in, of, err)
 	}
 	if in, _, err := o.history(t.Context(), k, time.Time{}, false); err != nil || len(in.Episodes) != 0 {
 		t.Errorf("%+v: %v", in, err)
 	}
+}
+
+// TestTemplate: after a change the verdict is about what the workload's pods do from now on, not about those that left to make
+// room for them; and a pod that left after the workload was read is newer than that.
+func TestTemplate(t *testing.T) {
+	o := newOffice(t)
+	for i := range 41 {
+		o.episode("deployment/shop", 11.7*float64(i+1)/41)
+	}
+	read := func(e report.Episode, seconds int64) {
+		t.Helper()
+		grace, replicas := int64(45), 3
+		e.Template = &report.Template{At: e.Ended, Grace: &grace, Replicas: &replicas,
+			Containers: []report.Container{{Name: "server", PreStop: ledger.PreStop{Kind: ledger.PreStopSleep, Seconds: &seconds}}, {Name: "logger"}}}
+		if err := o.cfg.Store.Commit(t.Context(), store.Batch{Episodes: []report.Episode{e}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(when, want string, at time.Time) {
+		t.Helper()
+		var a sizing.Advice
+		if code := o.get("/v1/recommend", url.Values{"namespace": {"prod"}, "workload": {"deployment/shop"}}, &a); code != 200 {
+			t.Fatalf("%s: %d", when, code)
+		}
+		o.advice.again[workloadKey{"prod", "deployment/shop"}] = true
+		o.advised()
+		table := o.Advices().Items[0]
+		for _, a := range []sizing.Advice{a, table} {
+			if got := fmt.Sprintf("%s %d %d %v", a.Verdicts[0].Code, *a.Present.PreStop, *a.Present.Grace, a.Template); got != want || !a.AsOf.Equal(at) {
+				t.Errorf("%s: %s as of %v, want %s of %v", when, got, a.AsOf, want, at)
+			}
+		}
+	}
+	is("before", "too-short 5 30 false", o.now.Add(-time.Hour))
+	rollout := o.episode("deployment/shop", 3)
+	read(rollout, 12)
+	is("rolled out with 12 s", "fits 12 45 true", rollout.Ended)
+	o.episode("deployment/shop", 3) // a drain, of which nobody asks
+	is("a pod left since", "too-short 5 30 false", o.now.Add(-time.Hour))
 }
