@@ -67,7 +67,7 @@ times that in every node's kernel, and this asks its hub what it saw.`,
 	}
 	c.config.AddFlags(root.PersistentFlags())
 	c.hub.add(root.PersistentFlags())
-	root.AddCommand(explainCommand(c), recommendCommand(c), placesCommand(c), checkCommand(c), optionsCommand())
+	root.AddCommand(explainCommand(c), recommendCommand(c), measureCommand(c), placesCommand(c), checkCommand(c), optionsCommand())
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.SetUsageTemplate(usage)
 	root.SetHelpTemplate(help)
