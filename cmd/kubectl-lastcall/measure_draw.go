@@ -19,13 +19,15 @@ func (v view) measurement(w io.Writer, m measurement) {
 	fmt.Fprintln(w)
 	v.measuredTrials(m).write(w, v.screen)
 	fmt.Fprintln(w)
-	v.measuredStages(m).write(w, v.screen)
-	fmt.Fprintln(w)
-	v.measuredPlaces(m).write(w, v.screen)
-	if n := len(m.Places) - mostPlaces; n > 0 {
-		fmt.Fprintf(w, "and %s\n", report.Plural(n, "more place"))
+	if len(m.Places) > 0 {
+		v.measuredStages(m).write(w, v.screen)
+		fmt.Fprintln(w)
+		v.measuredPlaces(m).write(w, v.screen)
+		if n := len(m.Places) - mostPlaces; n > 0 {
+			fmt.Fprintf(w, "and %s\n", report.Plural(n, "more place"))
+		}
+		fmt.Fprintln(w)
 	}
-	fmt.Fprintln(w)
 	for _, l := range m.lines() {
 		fmt.Fprintln(w, v.paint(fmt.Sprintf("%-10s", l.Label), dim)+fill(visible(l.Text), v.width, 10, 10))
 	}
@@ -51,7 +53,11 @@ func (v view) measuredTrials(m measurement) table {
 	t := table{columns: []column{{name: "TRIALS"}, {name: "N", right: true}, {name: "SHORTEST", right: true}, {name: "MEDIAN", right: true}, {name: "LONGEST", right: true},
 		{name: "THE NEXT STAYS WITHIN"}}}
 	for _, k := range m.Kinds {
-		t.add(text(k.words(), fmt.Sprint(k.N), k.show(k.Shortest), k.show(k.Median), k.show(k.Longest), k.within(m.Recommendation))...)
+		longest := k.show(k.Longest)
+		if k.Open > 0 {
+			longest = "unknown"
+		}
+		t.add(text(k.words(), fmt.Sprint(k.N), k.show(k.Shortest), k.show(k.Median), longest, k.within(m.Recommendation))...)
 	}
 	return t
 }
@@ -70,8 +76,10 @@ func (k measuredKind) within(r sizing.Recommendation) string {
 		return fmt.Sprintf(">= %s: %d of %d not known to the end", report.Seconds(*k.Within), k.Unknown, k.N)
 	case k.Within != nil:
 		return fmt.Sprintf("%s, with %g %%", report.Seconds(*k.Within), 100*r.Quantile)
-	case k.N == 0:
+	case k.N+k.Empty == 0:
 		return "unknown: no trial"
+	case k.N == 0:
+		return fmt.Sprintf("unknown: none of %s counts", report.Plural(k.Empty, "trial"))
 	}
 	return fmt.Sprintf("unknown: largest of %d, %d are needed", k.N, r.Needed)
 }
@@ -191,7 +199,7 @@ func (m measurement) leftOut() string {
 		parts = append(parts, s)
 	}
 	if open > 0 {
-		parts = append(parts, report.Plural(open, "trial")+" had not ended when the time was over, and count as longer than anything")
+		parts = append(parts, report.Plural(open, "trial")+" had not ended when the time was over: how long that takes is not known")
 	}
 	if unheard > 0 {
 		parts = append(parts, "of "+report.Plural(unheard, "pod")+" the hub told nothing")
@@ -214,8 +222,15 @@ func (m measurement) saysNot() string {
 }
 
 func (m measurement) next() string {
-	if m.Recommendation.Seconds == nil {
-		return "Give it more time (--for 3m), or look at what is missing: kubectl lastcall check"
+	r := m.Recommendation
+	const then = " until there were rollouts: `kubectl lastcall explain` after the first, `kubectl lastcall recommend` from then on"
+	switch {
+	case r.Departures.Entered == 0:
+		return "Look at what is missing, `kubectl lastcall check`, and measure again"
+	case r.Seconds == nil:
+		return "Give it more time, --for 3m"
+	case r.AtLeast:
+		return "Sleep that long at least" + then
 	}
-	return "Sleep that long until there were rollouts: `kubectl lastcall explain` after the first, `kubectl lastcall recommend` from then on"
+	return "Sleep that long" + then
 }

@@ -28,10 +28,12 @@ type measurement struct {
 
 // measuredKind sums up the trials of one kind. Its spread is of those that ended.
 type measuredKind struct {
-	Kind  trialKind `json:"kind"`
-	Pods  int       `json:"pods"` // that leave in one
-	N     int       `json:"n"`    // samples
-	Empty int       `json:"empty,omitempty"`
+	Kind trialKind `json:"kind"`
+	Pods int       `json:"pods"` // that leave in one
+	N    int       `json:"n"`    // samples
+	// Empty are trials of which no departure counts, Open those that had not ended when the time was over.
+	Empty int `json:"empty,omitempty"`
+	Open  int `json:"open,omitempty"`
 	// Unknown are samples that are a lower bound, because something is not known to the end.
 	Unknown int `json:"unknown,omitempty"`
 	spread
@@ -144,6 +146,8 @@ func (m *measurement) ofKind(k trialKind) measuredKind {
 			trials++
 			if t.Ended {
 				values = append(values, t.Seconds)
+			} else {
+				s.Open++
 			}
 		}
 	}

@@ -37,6 +37,9 @@ times that in every node's kernel, and this asks its hub what it saw.`,
   kubectl lastcall recommend -A
   kubectl lastcall recommend deploy/shop
 
+  # And before anything has left: make a canary, delete its pods for 90 s
+  kubectl lastcall measure -n sandbox
+
   # Which nodes have not let go of pods that left long ago?
   kubectl lastcall places
 

@@ -234,7 +234,7 @@ func (r Recommendation) Argument() (ls []Line) {
 	add("WHY", r.why())
 	add("BASIS", r.basis())
 	if d := r.Driver; d != nil {
-		s := fmt.Sprintf("without %s %s would do; it alone was later than that in %d of %s", name(d.Node), secs(d.Seconds), d.Episodes, report.Plural(d.Of, "episode"))
+		s := fmt.Sprintf("without %s %s would do; it alone was later than that in %d of %s", name(d.who()), secs(d.Seconds), d.Episodes, report.Plural(d.Of, "episode"))
 		if d.Episodes < repeated {
 			s += ", which may have been an accident"
 		}
