@@ -148,7 +148,7 @@ func (x *measure) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a := &asker{cli: x.cli, hub: hub, wait: hubAgain}
+	a := &asker{cli: x.cli, hub: hub, say: x.note, wait: hubAgain}
 	defer func() { a.hub.close() }()
 	if err := a.ready(ctx); err != nil {
 		return err
@@ -174,6 +174,7 @@ func (x *measure) run(ctx context.Context) error {
 // read slowly.
 func (x *measure) answer(ctx context.Context, c *canary, a *asker) error {
 	r := &trialRun{measure: x, canary: c, asker: a, live: newLive(x.cli), serves: map[string]time.Time{}}
+	a.say = r.live.say
 	var removed error
 	err := func() error {
 		defer func() {
@@ -195,7 +196,7 @@ func (x *measure) answer(ctx context.Context, c *canary, a *asker) error {
 		}
 	}
 	if ctx.Err() != nil {
-		err = ctx.Err()
+		err = context.Cause(ctx) // by which signal
 		x.note("Interrupted after %s.", report.Plural(len(result.Trials), "trial"))
 	}
 	if removed != nil {

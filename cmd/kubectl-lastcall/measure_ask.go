@@ -15,6 +15,7 @@ import (
 type asker struct {
 	*cli
 	hub  *client
+	say  func(format string, args ...any)
 	lost error
 	wait time.Duration
 	next time.Time // before that it is not asked again
@@ -74,12 +75,12 @@ func (a *asker) departures(ctx context.Context, ns string, since time.Duration) 
 		return nil, false
 	case err != nil:
 		if a.lost == nil {
-			a.note("%s\nTrying again.", err)
+			a.say("%s\nTrying again.", err)
 		}
 		a.lost, a.next, a.wait = err, now.Add(a.wait), min(2*a.wait, hubSeldom)
 		return nil, false
 	case a.lost != nil:
-		a.note("The hub (%s) answers again.", a.hub.name)
+		a.say("The hub (%s) answers again.", a.hub.name)
 		a.lost, a.wait = nil, hubAgain
 	}
 	return ds, true
