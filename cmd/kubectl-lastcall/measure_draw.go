@@ -44,7 +44,7 @@ func (m measurement) headline() string {
 
 func (k measuredKind) words() string {
 	if k.Kind == single {
-		return "one pod, from rest"
+		return "one pod, by itself"
 	}
 	return fmt.Sprintf("%d pods, as in a rollout", k.Pods)
 }
@@ -212,7 +212,7 @@ func (m measurement) says() string {
 	if g.Nodes == 0 {
 		return ""
 	}
-	return fmt.Sprintf("for how long %s (%s) sent new connections to pods that had left, in %s of today: one pod from rest, or %d at once just after others began to serve, as a rollout does",
+	return fmt.Sprintf("for how long %s (%s) sent new connections to pods that had left, in %s of today: one pod by itself, or %d at once just after others began to serve, as a rollout does",
 		report.Plural(g.Nodes, "node"), either(g.Dataplane, "dataplane unknown"), report.Seconds(m.Seconds), m.BurstSize)
 }
 

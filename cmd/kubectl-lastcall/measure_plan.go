@@ -8,7 +8,8 @@ import (
 type trialKind string
 
 const (
-	// single: one pod, from rest. kube-proxy has not synced for a while, so it reacts at once, as in a drain of one pod.
+	// single: one pod by itself, as when it is evicted. kube-proxy reacts at once, unless it has just synced for something else: another
+	// Service of the cluster, or a pod of a trial before that has ended.
 	single trialKind = "single"
 	// burst: some pods at once, just after their replacements began to serve, as in a rollout. kube-proxy has just synced for
 	// those, and waits for its minSyncPeriod.
