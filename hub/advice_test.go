@@ -112,6 +112,7 @@ func TestAdvices(t *testing.T) {
 		o.episode("statefulset/db", 2)
 	}
 	o.episode("pod/alone", 2)
+	o.episode("service/"+report.CanaryPrefix+"x7k2p", 9, 9, 9) // neither sized nor pooled
 	o.advised()
 	o.advised() // the pool is there now, and has grown from nothing
 	var all sizing.Advices

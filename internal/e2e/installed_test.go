@@ -52,6 +52,7 @@ func TestInstalled(t *testing.T) {
 	t.Run("the hub begins anew", func(t *testing.T) { hubRestarts(t, i) })
 	t.Run("pages of real departures", func(t *testing.T) { realPages(t, i) })
 	t.Run("a StatefulSet and a DaemonSet", func(t *testing.T) { otherKinds(t, i) })
+	t.Run("measured by a canary, before any rollout", func(t *testing.T) { canaries(t, i) })
 	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
 	t.Run("no token, no answer", func(t *testing.T) { refused(t, i) })
 	t.Run("its books balance", func(t *testing.T) { inBalance(t, i) })
