@@ -48,9 +48,7 @@ func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open 
 		in.Workload.Grace = newest.Grace
 	}
 	in.Now = present.now(in.Episodes)
-	if h.cfg.NotMeasured != nil {
-		in.NotMeasured = h.cfg.NotMeasured(k.namespace, k.workload)
-	}
+	in.NotMeasured = h.notMeasured(k)
 	return in, newest.T0, nil
 }
 
