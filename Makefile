@@ -22,13 +22,18 @@ demo: ## install on a real cluster on this machine, restart a Deployment, explai
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS (COLD_MINUTES); later runs find it
+components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus (COLD_MINUTES); later runs find it
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/testbed build --with contour,coredns,haproxy
+	REQUIRE_CLUSTER=1 $(GO) test -count=1 -timeout 30m ./internal/prometheus
 
 .PHONY: test
 test: components ## all tests: unit, kernel, API server, end to end on the testbed (as root)
 	$(GO) test -count=1 -timeout 20m ./... # never cached: tests build and run the agent itself
+
+.PHONY: dashboards
+dashboards: ## write the dashboards, and the chart's copies of them and of the rules
+	$(GO) run ./dashboards
 
 FUZZTIME ?= 10s
 .PHONY: fuzz

@@ -164,6 +164,30 @@ lastcall_workload_recommendation_info{basis="pool",lower_bound="false",namespace
 	}
 }
 
+// TestGraceRecommended: there is a series where the grace period is too short for the sleep as recommended and the drain that was seen,
+// and nowhere else.
+func TestGraceRecommended(t *testing.T) {
+	o := newOffice(t)
+	for range 20 {
+		for workload, grace := range map[string]int64{"deployment/fits": 30, "deployment/short": 14} {
+			d := left(workload, o.now, 11.7)
+			d.Grace = &grace
+			o.store(workload, d)
+		}
+	}
+	o.advised()
+	if a := o.Advices().Items; len(a) != 2 || !a[1].Grace.DrainObserved || *a[1].Grace.Seconds < 15 || *a[1].Grace.Seconds > 30 {
+		t.Fatalf("%+v", a)
+	}
+	if err := testutil.GatherAndCompare(o.reg, strings.NewReader(fmt.Sprintf(`
+# HELP lastcall_workload_grace_period_recommended_seconds How long it must be for preStop as recommended and the longest drain that was seen; absent while it is as long as that.
+# TYPE lastcall_workload_grace_period_recommended_seconds gauge
+lastcall_workload_grace_period_recommended_seconds{namespace="prod",workload="short",workload_type="deployment"} %d
+`, *o.Advices().Items[1].Grace.Seconds)), "lastcall_workload_grace_period_recommended_seconds"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAdvice: the answer for one workload takes the asker's options, and the configuration as the asker sees it.
 func TestAdvice(t *testing.T) {
 	o := newOffice(t)

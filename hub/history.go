@@ -62,15 +62,8 @@ func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open 
 		in.Workload, of = l.Workload(k.namespace, k.workload, newest.Containers), configured{t.At, true}
 	}
 	in.Now = present.now(in.Episodes)
-<<<<<<< HEAD
-	if h.cfg.NotMeasured != nil {
-		in.NotMeasured = h.cfg.NotMeasured(k.namespace, k.workload)
-	}
-	return in, of, nil
-=======
 	in.NotMeasured = h.notMeasured(k)
-	return in, newest.T0, nil
->>>>>>> sum
+	return in, of, nil
 }
 
 // sample reads an episode's rows, and keeps of each what sizing needs.

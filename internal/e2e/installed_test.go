@@ -46,11 +46,13 @@ func TestInstalled(t *testing.T) {
 	c := testbed.RequireCluster(t, testbed.Spec{Name: "lastcall-installed", Audit: true})
 	i := &installed{world: &world{Cluster: c, client: c.Client()}}
 	i.install(t)
+	p := i.prometheus(t, besides)
 	t.Run("a rollout is explained", func(t *testing.T) { explainRollout(t, i) })
 	t.Run("a straggler is named, and is stuck before", func(t *testing.T) { explainStraggler(t, i) })
 	t.Run("it works, says check", func(t *testing.T) { checkWorks(t, i) })
 	t.Run("the hub begins anew", func(t *testing.T) { hubRestarts(t, i) })
 	t.Run("pages of real departures", func(t *testing.T) { realPages(t, i) })
+	t.Run("every panel shows what happened", func(t *testing.T) { watched(t, i, p) })
 	t.Run("a StatefulSet and a DaemonSet", func(t *testing.T) { otherKinds(t, i) })
 	t.Run("measured by a canary, before any rollout", func(t *testing.T) { canaries(t, i) })
 	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
