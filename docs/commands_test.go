@@ -26,6 +26,8 @@ var runBy = []struct{ begins, test string }{
 	{"helm template lastcall manifests/chart", "manifests.TestInstallYAML"},
 	// The same requests by the same file, without kubectl.
 	{"kubectl apply --server-side -f manifests/install.yaml", "manifests.TestOnTestbed/kubectl apply -f install.yaml"},
+	{"kubectl apply --server-side -f -", "manifests.TestOnTestbed/kubectl apply -f install.yaml"},
+	{"kubectl -n lastcall-system create rolebinding lastcall-TEAM --role=lastcall-user", "manifests.TestOnTestbed/people may what kubectl lastcall takes, and nothing else"},
 	{"kubectl delete -f manifests/install.yaml", "manifests.TestOnTestbed/kubectl delete -f install.yaml leaves nothing"},
 }
 
@@ -142,8 +144,11 @@ func goRefuses(t *testing.T, c doccommands.Command) string {
 		}
 	}
 	for i, a := range args {
+		if a == "--" {
+			break // what follows is for a program that this one starts
+		}
 		name, value, has := strings.Cut(strings.TrimLeft(a, "-"), "=")
-		if !strings.HasPrefix(a, "-") || a == "-" || a == "--" {
+		if !strings.HasPrefix(a, "-") || a == "-" {
 			continue
 		}
 		if !known[name] {
