@@ -26,6 +26,7 @@ func TestDocumented(t *testing.T) {
 			continue
 		}
 		sub := command()
+		sub.InitDefaultHelpFlag()
 		err := sub.ParseFlags(d.Words[2:])
 		if err == nil {
 			err = sub.ValidateArgs(sub.Flags().Args())
