@@ -16,6 +16,15 @@ build: ## build bin/lastcall and bin/kubectl-lastcall
 image: ## the container image as a multi-arch OCI archive in dist/, without Docker
 	$(GO) run ./manifests/image -o dist/lastcall.oci.tar
 
+PLUGINS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+.PHONY: dist
+dist: image ## what a release has, in dist/: image, bills of materials, install.yaml, chart (needs helm 4), kubectl-lastcall for each system, checksums
+	set -e; for p in $(PLUGINS); do os=$${p%/*} arch=$${p#*/}; ext=; [ $$os != windows ] || ext=.exe; \
+	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags "-s -w" -o dist/kubectl-lastcall-$$os-$$arch$$ext ./cmd/kubectl-lastcall; done
+	helm package manifests/chart --destination dist
+	cp manifests/install.yaml dist/
+	cd dist && rm -f SHA256SUMS && sha256sum * > SHA256SUMS
+
 .PHONY: demo
 demo: ## install on a real cluster on this machine, restart a Deployment, explain who let go last (KUBECONFIG=... IMAGE=... for a cluster of yours)
 	@bash bench/demo/packages.sh

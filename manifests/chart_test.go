@@ -525,7 +525,7 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
-// TestRights is the whole of what anybody gets. docs/install.md tells the reasons.
+// TestRights is the whole of what anybody gets. docs/security.md tells the reasons.
 func TestRights(t *testing.T) {
 	for _, tc := range []struct{ release, prefix string }{{"lastcall", "lastcall"}, {"my-lastcall", "my-lastcall"}, {"prod", "prod-lastcall"}} {
 		t.Run(tc.release, func(t *testing.T) {
