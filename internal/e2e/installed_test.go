@@ -56,6 +56,7 @@ func TestInstalled(t *testing.T) {
 	t.Run("no token, no answer", func(t *testing.T) { refused(t, i) })
 	t.Run("its books balance", func(t *testing.T) { inBalance(t, i) })
 	t.Run("upgraded in the middle of a rollout", func(t *testing.T) { upgraded(t, i) })
+	t.Run("what it recommends is right", func(t *testing.T) { recommendsRight(t, i) })
 	t.Run("uninstalled", func(t *testing.T) { uninstalled(t, i) })
 }
 
@@ -351,7 +352,7 @@ func upgraded(t *testing.T, i *installed) {
 	if _, err := i.client.AppsV1().DaemonSets(system).Patch(t.Context(), "lastcall-agent", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	i.upgrade(t, "agent.eventsMiB=4", "hub.episodeGap=30s")
+	i.upgrade(t, "agent.eventsMiB=4", "hub.episodeGap=1s") // recommendsRight counts on it
 	within(t, time.Minute, func() error {
 		out, said, err := i.ask(t, "check")
 		if err != nil || !strings.Contains(out, "2 of 2 nodes") {
