@@ -12,8 +12,11 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Target is what clients request a page from.
@@ -28,9 +31,13 @@ func (s *Shop) ClusterIP() Target {
 	return Target{Name: "ClusterIP", Address: netip.AddrPortFrom(s.vip, 80).String()}
 }
 
-// Clients request a page over a new connection each time.
+// Clients request a page over a new connection each time, each from another port of their node.
+//
+// Who takes the port again of a SYN that had no answer, within 120 s of it, goes where that went: the entry in conntrack keeps the destination
+// (docs/measuring.md, "What it cannot see"). So what a pod lost before would be lost again, long after its rules are gone.
 type Clients struct {
 	stop func()
+	used atomic.Uint32 // ports
 
 	mu    sync.Mutex
 	calls []call
@@ -79,7 +86,7 @@ func (c *Clients) run(ctx context.Context, t Target, every, first time.Duration)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		at := time.Now()
-		failed := request(t)
+		failed := request(c.dialer(), t)
 		c.mu.Lock()
 		c.calls = append(c.calls, call{at, t.Name, failed})
 		c.mu.Unlock()
@@ -89,6 +96,19 @@ func (c *Clients) run(ctx context.Context, t Target, every, first time.Duration)
 		}
 	}
 	return nil
+}
+
+// dialer dials from the next port. None is of the range that the kernel chooses from (32768 up), or of those that listen on a node.
+func (c *Clients) dialer() *net.Dialer {
+	const first, ports = 12000, 32768 - 12000
+	return &net.Dialer{Timeout: connectTime, LocalAddr: &net.TCPAddr{Port: first + int(c.used.Add(1)%ports)},
+		Control: func(_, _ string, raw syscall.RawConn) (err error) {
+			// Clients of another Service may have the same port, and one that closed first has it for a minute.
+			if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }); e != nil {
+				return e
+			}
+			return err
+		}}
 }
 
 // Stop ends them, and says if they could not run.
@@ -128,8 +148,8 @@ func Between(from, to time.Time, clients ...*Clients) (t Tally) {
 }
 
 // request says how a request failed, "" if it did not.
-func request(t Target) string {
-	c, err := (&net.Dialer{Timeout: connectTime}).Dial("tcp", t.Address)
+func request(d *net.Dialer, t Target) string {
+	c, err := d.Dial("tcp", t.Address)
 	if err != nil {
 		return how(err)
 	}

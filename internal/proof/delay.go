@@ -20,12 +20,18 @@ type Leaving struct {
 	Delay time.Duration
 }
 
+// Round is one that was made.
+type Round struct {
+	Begun time.Time
+	Lag   time.Duration // from when kube-proxy went on until no node routed to the pods any more, at most
+}
+
 // Round has a pod of each shop leave while the kube-proxy of a node is stopped, each so long before it goes on again: no rule of that
 // node can change before, so the delay of every removal there is Delay and what kube-proxy takes to sync. It returns when that is over
-// everywhere and the gap between episodes has passed.
+// everywhere and the gap between episodes has passed, with how long after kube-proxy went on that was, as seen from outside: at most.
 //
 // Departures of different workloads that overlap are one episode for a pool, and one of each workload by itself.
-func (b *Bed) Round(ctx context.Context, node string, leaving []Leaving) (begun time.Time, err error) {
+func (b *Bed) Round(ctx context.Context, node string, leaving []Leaving) (r Round, err error) {
 	leaving = slices.Clone(leaving)
 	slices.SortStableFunc(leaving, func(a, b Leaving) int { return int(b.Delay - a.Delay) })
 	var shops []*Shop
@@ -33,36 +39,38 @@ func (b *Bed) Round(ctx context.Context, node string, leaving []Leaving) (begun 
 		shops = append(shops, l.Shop)
 	}
 	if err := b.Ready(ctx, shops...); err != nil {
-		return begun, err
+		return r, err
 	}
 	var pods []corev1.Pod
 	for _, s := range shops {
 		ps, err := s.serving(ctx)
 		if err != nil {
-			return begun, err
+			return r, err
 		}
 		if len(ps) < replicas {
-			return begun, fmt.Errorf("%d pods of %s serve", len(ps), s.Namespace)
+			return r, fmt.Errorf("%d pods of %s serve", len(ps), s.Namespace)
 		}
 		slices.SortFunc(ps, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 		pods = append(pods, ps[0]) // the oldest, as in a rollout
 	}
 	kubeProxy, err := b.KubeProxy(node)
 	if err != nil {
-		return begun, err
+		return r, err
 	}
 	if err := syscall.Kill(kubeProxy.Pid, syscall.SIGSTOP); err != nil {
-		return begun, err
+		return r, err
 	}
-	begun = time.Now()
+	r.Begun = time.Now()
 	err = b.leave(ctx, leaving, pods)
+	went := time.Now()
 	if err := errors.Join(err, syscall.Kill(kubeProxy.Pid, syscall.SIGCONT)); err != nil {
-		return begun, err
+		return r, err
 	}
 	if err := b.landed(ctx, addresses(pods)); err != nil {
-		return begun, err
+		return r, err
 	}
-	return begun, b.over(ctx)
+	r.Lag = time.Since(went)
+	return r, b.over(ctx)
 }
 
 // leave deletes the pods, and returns when the delay of each has passed since the API server had deleted it.

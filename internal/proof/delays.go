@@ -30,9 +30,11 @@ type Delayed struct {
 	Seconds  float64 `json:"delay_seconds"`
 	Advice   Advice  `json:"recommended"`
 	Patch    string  `json:"patch"`
-	Learning []Tally `json:"learning"` // without preStop, pod by pod
+	Learning []Tally `json:"learning"` // without preStop, restart by restart
 	Patched  []Tally `json:"patched"`  // with the one recommended
 	Short    []Tally `json:"short"`    // with one of ShortBy less than the delay
+	// Lags are how long after kube-proxy went on all nodes had let go, at most, in seconds: while learning, and after.
+	Lags [2][]float64 `json:"lag_seconds"`
 }
 
 // Advice is what of a recommendation is held against the delay.
@@ -135,19 +137,21 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 	}
 
 	var begun [2][]time.Time
+	var lags [2][]float64
 	for i := range sizing.Needed(o.Quantile) {
-		leaving := late
+		// All of them, as after it: what leaves at the same time may have kube-proxy sync again, a minSyncPeriod later.
+		leaving := all
 		if i < 2 {
 			for _, s := range o.Beside {
 				leaving = append(leaving[:len(leaving):len(leaving)], Leaving{s, LeastDelay})
 			}
 		}
-		at, err := b.Round(ctx, o.Node, leaving)
+		r, err := b.Round(ctx, o.Node, leaving)
 		if err != nil {
 			return nil, err
 		}
-		begun[0] = append(begun[0], at)
-		o.Log("episode %d of %d (%.0f s)", i+1, sizing.Needed(o.Quantile), time.Since(at).Seconds())
+		begun[0], lags[0] = append(begun[0], r.Begun), append(lags[0], r.Lag.Seconds())
+		o.Log("episode %d of %d, gone within %.2f s", i+1, sizing.Needed(o.Quantile), r.Lag.Seconds())
 	}
 	learnt := time.Now()
 	ds = make([]Delayed, len(late))
@@ -173,12 +177,12 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 		return ds, err
 	}
 	for i := range o.Restarts {
-		at, err := b.Round(ctx, o.Node, all)
+		r, err := b.Round(ctx, o.Node, all)
 		if err != nil {
 			return ds, err
 		}
-		begun[1] = append(begun[1], at)
-		o.Log("restart %d of %d (%.0f s)", i+1, o.Restarts, time.Since(at).Seconds())
+		begun[1], lags[1] = append(begun[1], r.Begun), append(lags[1], r.Lag.Seconds())
+		o.Log("restart %d of %d, gone within %.2f s", i+1, o.Restarts, r.Lag.Seconds())
 	}
 	ended := time.Now()
 	for _, cs := range clients {
@@ -189,6 +193,7 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 		}
 	}
 	for i := range ds {
+		ds[i].Lags = lags
 		ds[i].Learning = tallies(begun[0], learnt, clients[i]...)
 		ds[i].Patched = tallies(begun[1], ended, clients[i]...)
 		ds[i].Short = tallies(begun[1], ended, clients[len(late)+i]...)
