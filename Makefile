@@ -86,6 +86,11 @@ soak: ## what grows in the agent over SOAK (6h): bench/RESULTS.md
 sizing: ## how often recommendations hold, simulated: bench/RESULTS.md (some minutes)
 	$(GO) run ./bench/sizing
 
+.PHONY: proof
+proof: ## what is recommended against what happens, on a real cluster: bench/RESULTS.md (about 20 minutes)
+	@bash bench/demo/packages.sh
+	$(GO) run ./bench/proof
+
 .PHONY: testbed-up
 testbed-up: ## a Kubernetes cluster on this machine, without Docker
 	$(GO) run ./bench/testbed up
