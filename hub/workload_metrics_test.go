@@ -44,24 +44,24 @@ func TestWorkloadMetrics(t *testing.T) {
 	count(func(d *report.Departure) { d.Workload = "pod/alone" })
 	count(func(d *report.Departure) { d.Reason = ledger.Unready })
 	count(func(d *report.Departure) { d.Workload = "deployment/\xff" })
-	const w = `namespace="prod",workload="shop",workload_type="deployment"} `
+	const w = `,workload="shop",workload_type="deployment"} `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
 # HELP lastcall_workload_departures_total Departures that are over, by the worst that is known of each: kept on purpose, connections refused, late, unknown, safe. What is not known is never safe.
 # TYPE lastcall_workload_departures_total counter
-lastcall_workload_departures_total{result="safe",namespace="prod",workload="�",workload_type="deployment"} 1
-lastcall_workload_departures_total{result="kept",`+w+`1
-lastcall_workload_departures_total{result="late",`+w+`2
-lastcall_workload_departures_total{result="refused",`+w+`1
-lastcall_workload_departures_total{result="safe",`+w+`2
-lastcall_workload_departures_total{result="unknown",`+w+`1
+lastcall_workload_departures_total{namespace="prod",result="safe",workload="�",workload_type="deployment"} 1
+lastcall_workload_departures_total{namespace="prod",result="kept"`+w+`1
+lastcall_workload_departures_total{namespace="prod",result="late"`+w+`2
+lastcall_workload_departures_total{namespace="prod",result="refused"`+w+`1
+lastcall_workload_departures_total{namespace="prod",result="safe"`+w+`2
+lastcall_workload_departures_total{namespace="prod",result="unknown"`+w+`1
 # HELP lastcall_workload_exposure_seconds_total Time between told to stop and the last call of late departures, in which new connections could reach a stopping server. Lower ends of the intervals.
 # TYPE lastcall_workload_exposure_seconds_total counter
-lastcall_workload_exposure_seconds_total{`+w+`6
+lastcall_workload_exposure_seconds_total{namespace="prod"`+w+`6
 # HELP lastcall_workload_late_connections_total New connections to pods that were leaving, by whether the pod was sleeping in preStop, had been told to stop, or nobody can tell. Lower bounds.
 # TYPE lastcall_workload_late_connections_total counter
-lastcall_workload_late_connections_total{phase="sleeping",`+w+`11
-lastcall_workload_late_connections_total{phase="stopped",`+w+`2
-lastcall_workload_late_connections_total{phase="unknown",`+w+`6
+lastcall_workload_late_connections_total{namespace="prod",phase="sleeping"`+w+`11
+lastcall_workload_late_connections_total{namespace="prod",phase="stopped"`+w+`2
+lastcall_workload_late_connections_total{namespace="prod",phase="unknown"`+w+`6
 `), "lastcall_workload_departures_total", "lastcall_workload_exposure_seconds_total", "lastcall_workload_late_connections_total"); err != nil {
 		t.Error(err)
 	}

@@ -114,6 +114,7 @@ func TestWrongValues(t *testing.T) {
 		{"agent.consumers.file=x", "at '/agent/consumers': additional properties 'file' not allowed"},
 		{"agent.consumers.config.consumer=x", "at '/agent/consumers/config': additional properties 'consumer' not allowed"},
 		{"agent.consumers.config.consumers[0].place=Kong", "at '/agent/consumers/config/consumers/0/place'"},
+		{"hub.routes.on=true", "at '/hub/routes': additional properties 'on' not allowed"},
 		{"hub.replicas=2", "at '/hub': additional properties 'replicas' not allowed"},
 		{"hub.retentionMiB=1", "at '/hub/retentionMiB': minimum: got 1, want 64"},
 		{"hub.persistence.enabled=perhaps", "at '/hub/persistence/enabled': got string, want boolean"},
@@ -360,8 +361,16 @@ func TestCombinations(t *testing.T) {
 					t.Errorf("readiness is asked at port %d", p)
 				}
 			}},
+		{name: "without routes", sets: []string{"tls.mode=selfSigned", "hub.routes.enabled=false"}, hub: []string{"--routes=false"},
+			check: func(t *testing.T, _, _ corev1.PodSpec, all map[string]any) {
+				for _, r := range get[rbacv1.ClusterRole](t, all, "ClusterRole lastcall-hub").Rules {
+					if slices.Contains(r.Resources, "services") || slices.Contains(r.APIGroups, "networking.k8s.io") || slices.Contains(r.APIGroups, "traefik.io") {
+						t.Errorf("may %v %v of %v", r.Verbs, r.Resources, r.APIGroups)
+					}
+				}
+			}},
 		{name: "consumers", sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true"}, agent: []string{"--consumers=auto"}, hub: []string{"!--consumer-kinds"}},
-		{name: "values of an older release", sets: []string{"tls.mode=selfSigned", "agent.consumers=null"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds"}},
+		{name: "values of an older release", sets: []string{"tls.mode=selfSigned", "agent.consumers=null", "hub.routes=null"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds", "!--routes"}},
 		{name: "consumers without the switch", sets: []string{"tls.mode=selfSigned", "agent.consumers.config.skip={traefik}"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds"}},
 		{name: "consumers that are declared", more: []string{"ConfigMap lastcall-consumers"},
 			sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true", "agent.consumers.config.skip={dns}",
@@ -516,7 +525,7 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
-// TestRights is the whole of what anybody gets. docs/install.md tells the reasons.
+// TestRights is the whole of what anybody gets. docs/security.md tells the reasons.
 func TestRights(t *testing.T) {
 	for _, tc := range []struct{ release, prefix string }{{"lastcall", "lastcall"}, {"my-lastcall", "my-lastcall"}, {"prod", "prod-lastcall"}} {
 		t.Run(tc.release, func(t *testing.T) {
@@ -562,6 +571,11 @@ ClusterRole P-hub: list,watch /nodes
 ClusterRole P-hub: create authentication.k8s.io/tokenreviews
 ClusterRole P-hub: create authorization.k8s.io/subjectaccessreviews
 ClusterRole P-hub: get apps/deployments,replicasets,statefulsets,daemonsets
+ClusterRole P-hub: list,watch /services
+ClusterRole P-hub: list,watch networking.k8s.io/ingresses,ingressclasses
+ClusterRole P-hub: list,watch gateway.networking.k8s.io/httproutes,grpcroutes,tlsroutes,tcproutes,udproutes
+ClusterRole P-hub: list,watch traefik.io/ingressroutes,ingressroutetcps,ingressrouteudps
+ClusterRole P-hub: list,watch projectcontour.io/httpproxies
 ClusterRole P-reader: get /v1/*
 Role ns/P-hub: list,watch /pods
 Role ns/P-user: list,get /pods

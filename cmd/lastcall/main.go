@@ -2,6 +2,7 @@
 //
 //	lastcall agent    on every node: times removals in this node's kernel
 //	lastcall hub      one per cluster: joins what the agents saw
+//	lastcall canary   the server in the pods of kubectl lastcall measure
 package main
 
 import (
@@ -29,7 +30,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(agentCommand(), hubCommand())
+	root.AddCommand(agentCommand(), hubCommand(), canaryCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "lastcall: %v\n", err)
 		stop()
