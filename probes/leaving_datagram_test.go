@@ -70,7 +70,10 @@ func (s *street) drop(t *testing.T, from uint16) {
 	must(t, f.AddProtocol(unix.IPPROTO_UDP))
 	must(t, f.AddPort(netlink.ConntrackOrigSrcPort, from))
 	var n uint
-	must(t, s.node.Do(func() (err error) { n, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); return err }))
+	must(t, s.node.Do(func() (err error) {
+		n, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
+		return err
+	}))
 	if n != 1 {
 		t.Fatalf("%d entries were deleted, want 1", n)
 	}

@@ -56,7 +56,9 @@ func (k *KubeProxy) pass(onlyFresh bool) (err error) {
 // readOne reads one path in nf_tables.
 func (k *KubeProxy) readOne(p *pass, w *watched) error {
 	now := time.Now()
-	w.nft.due = now.Add(min(passSlowest, max(passGap, now.Sub(w.armedAt)/8)))
+	// What a generation shows can change only between the two steps of its commit (see landing): again soon after it was
+	// first seen, then ever more rarely.
+	w.nft.due = now.Add(min(passSlowest, max(passGap, 4*now.Sub(k.log.since()))))
 	read, err := p.read(w.Removal)
 	switch {
 	case errors.Is(err, errInterrupted):
