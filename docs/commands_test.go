@@ -139,7 +139,7 @@ func goRefuses(t *testing.T, c doccommands.Command) string {
 	}
 	known := flagsOf(t, dir)
 	if c.Words[1] == "test" {
-		for _, f := range []string{"run", "bench", "count", "v", "timeout", "fuzz", "fuzztime"} {
+		for _, f := range []string{"run", "bench", "benchtime", "count", "v", "timeout", "fuzz", "fuzztime"} {
 			known[f] = true
 		}
 	}
