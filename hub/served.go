@@ -21,12 +21,19 @@ type readKind struct {
 	example    string // one that is not read, and why
 }
 
-// reading sums up what agents say of the replicas on their nodes.
-func (j *joiner) reading(nodes []*node) reading {
+// reading sums up what agents say of the replicas on their nodes. Of those that an agent is beside, that one's word counts.
+func (j *joiner) reading(nodes, besides []*node) reading {
 	r := reading{kinds: map[string]*readKind{}}
-	for _, n := range nodes {
-		for _, c := range n.consumers {
-			if !j.kindKnown(c.Place) {
+	told := map[string]bool{}
+	for _, n := range slices.Concat(besides, nodes) {
+		for _, c := range n.reads() {
+			if n.beside == "" && told[c.Place+" "+c.Replica] {
+				continue
+			}
+			if n.beside != "" {
+				told[c.Place+" "+c.Replica] = true
+			}
+			if c.Place != besideUnknown && !j.kindKnown(c.Place) {
 				if r.strange == "" || c.Place < r.strange {
 					r.strange = c.Place
 				}

@@ -89,7 +89,7 @@ func measureConsumers(ctx context.Context, f agentFlags, config *rest.Config, s 
 	}
 	watch, err := watcher.New(watcher.Config{
 		Client: config, Node: f.node, Jitter: f.listJitter,
-		Notify: func([]ledger.Change) {}, Ready: c.apply, Headless: true, Pods: c.pods,
+		Notify: func([]ledger.Change) {}, Ready: c.apply, Headless: true, Pods: c.pods, EndpointsAlone: c.cfg.Alone(),
 		Received: metrics.Received, Synced: metrics.Synced, Lost: func(source string) { metrics.Lost(source, 1) }, Log: log,
 	})
 	if err != nil {

@@ -145,6 +145,9 @@ func (c Config) Kind(name string) (Kind, bool) {
 	return kindNamed(name)
 }
 
+// Alone reports whether only consumers beside the agent are read: no pod has to be looked for.
+func (c Config) Alone() bool { return len(c.beside) > 0 && len(c.finders()) == 0 }
+
 // finders are those of the configuration first: what is said by hand goes before what is known.
 func (c Config) finders() []rule {
 	rules := slices.Clone(c.rules)
