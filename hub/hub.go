@@ -44,7 +44,9 @@ type Config struct {
 	// Serves says how a workload is reached, without waiting; soon: in a moment more may be known. nil: nobody is told.
 	Serves func(namespace, workload string) (s serving.Serves, soon bool)
 	// Served are all ways that lead to some Service, nil likewise.
-	Served  func() []serving.Served
+	Served func() []serving.Served
+	// Routes is why either may be old, nil likewise.
+	Routes  func() string
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
 }

@@ -307,6 +307,8 @@ type census struct {
 	beside   []*node          // likewise, those beside consumers
 	witness  int              // nodes that witness connections
 	reading  reading          // who reads which replicas
+	readers  []*node          // nodes whose agents know any
+	besides  []*node          // all agents beside consumers
 	serving  map[workloadKey]served
 }
 
@@ -323,11 +325,9 @@ const (
 // joined; 5,000 of them for each row would be most of the hub's work.
 func (j *joiner) census(now, until time.Time) census {
 	c := census{serving: map[workloadKey]served{}}
-	var reading []*node
-	var besides []*node
 	for _, n := range j.nodes {
 		if n.beside != "" && !n.ended() && !n.created.After(until) {
-			besides = append(besides, n)
+			c.besides = append(c.besides, n)
 			c.coming += j.comes(n, now, &c.beside)
 		}
 		if !n.expected || !n.ready || n.created.After(until) {
@@ -342,7 +342,7 @@ func (j *joiner) census(now, until time.Time) census {
 		}
 		following := n.agent.following()
 		if following && len(n.consumers) > 0 {
-			reading = append(reading, n)
+			c.readers = append(c.readers, n)
 		}
 		n.followed = n.followed || n.agent.state == report.AgentFollowing
 		missing := report.Missing{Place: n.name, Why: cmp.Or(n.agent.why, "agent does not answer")}
@@ -365,7 +365,7 @@ func (j *joiner) census(now, until time.Time) census {
 		slices.SortFunc(ns, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
 	}
 	c.young = append(c.young, c.missing...)
-	c.reading = j.reading(reading, besides)
+	c.reading = j.reading(c.readers, c.besides)
 	return c
 }
 

@@ -168,7 +168,7 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		told.Serves, told.Served, follow = r.Serves, r.Served, r.Run
+		told.Serves, told.Served, told.Routes, follow = r.Serves, r.Served, r.Trouble, r.Run
 	}
 	h := hub.New(ctx, told)
 	sites := []*site{

@@ -94,8 +94,10 @@ func (c Config) Find(pods []Pod) (replicas []Replica, notes []string) {
 			replicas = append(replicas, r)
 		}
 		if matches > read {
-			notes = append(notes, fmt.Sprintf("%s: the labels %s match %d pods on this node, of which %d are read; narrow them",
-				f.kind, labelText(f.Labels), matches, read))
+			why := fmt.Sprintf("the labels %s match %d pods on this node, of which %d are read; narrow them", labelText(f.Labels), matches, read)
+			notes = append(notes, f.kind+": "+why)
+			// Whom they send to nobody knows: they are replicas that are not read, all of them one.
+			replicas = append(replicas, Replica{Kind: f.kind, Name: fmt.Sprintf("%d more", matches-read), Unread: why})
 		}
 	}
 	for _, s := range c.beside {
