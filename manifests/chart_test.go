@@ -328,6 +328,28 @@ func TestCombinations(t *testing.T) {
 				}
 			}},
 		{name: "consumers", sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true"}, agent: []string{"--consumers=auto"}, hub: []string{"!--consumer-kinds"}},
+		{name: "entering pods", sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true", "agent.consumers.enterPods=true"}, agent: []string{"--consumers=auto", "--pod-namespaces=/run/netns"},
+			check: func(t *testing.T, agent, _ corev1.PodSpec, _ map[string]any) {
+				// One capability and one directory, read-only, and nothing else more than always: no host PIDs.
+				s := agent.Containers[0].SecurityContext
+				if diff := cmp.Diff([]corev1.Capability{"NET_ADMIN", "SYS_ADMIN"}, s.Capabilities.Add); diff != "" || *s.AllowPrivilegeEscalation || s.Privileged != nil || agent.HostPID {
+					t.Errorf("%s%+v, host PIDs %v", diff, s, agent.HostPID)
+				}
+				h := volume(agent, "pod-namespaces").HostPath
+				i := slices.IndexFunc(agent.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "pod-namespaces" })
+				if h == nil || h.Path != "/run/netns" || *h.Type != corev1.HostPathDirectory || i < 0 {
+					t.Fatalf("volume %+v", h)
+				}
+				if m := agent.Containers[0].VolumeMounts[i]; !m.ReadOnly || *m.MountPropagation != corev1.MountPropagationHostToContainer || m.MountPath != "/run/netns" {
+					t.Errorf("mount %+v", m)
+				}
+			}},
+		{name: "entering pods without consumers", sets: []string{"tls.mode=selfSigned", "agent.consumers.enterPods=true"}, agent: []string{"!--pod-namespaces", "!--consumers"},
+			check: func(t *testing.T, agent, _ corev1.PodSpec, _ map[string]any) {
+				if add := agent.Containers[0].SecurityContext.Capabilities.Add; len(add) != 1 || volume(agent, "pod-namespaces").HostPath != nil {
+					t.Errorf("%v, %+v", add, agent.Volumes)
+				}
+			}},
 		{name: "values of an older release", sets: []string{"tls.mode=selfSigned", "agent.consumers=null", "hub.routes=null"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds", "!--routes"}},
 		{name: "consumers without the switch", sets: []string{"tls.mode=selfSigned", "agent.consumers.config.skip={traefik}"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds"}},
 		{name: "consumers that are declared", more: []string{"ConfigMap lastcall-consumers"},
@@ -414,7 +436,7 @@ func TestCombinations(t *testing.T) {
 
 // TestFlags holds that the program knows every flag that the chart gives it.
 func TestFlags(t *testing.T) {
-	all := render(t, "lastcall", "agent.consumers.enabled=true", "agent.consumers.config.consumers[0].place=skipper", "agent.consumers.config.consumers[0].scrape.each=.[]")
+	all := render(t, "lastcall", "agent.consumers.enabled=true", "agent.consumers.enterPods=true", "sidecars[0].namespace=edge", "sidecars[0].serviceAccount=envoy", "hub.routes.enabled=false", "agent.consumers.config.consumers[0].place=skipper", "agent.consumers.config.consumers[0].scrape.each=.[]")
 	binary := filepath.Join(t.TempDir(), "lastcall")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/lastcall").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -674,7 +696,7 @@ func TestInstall(t *testing.T) {
 	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "edge"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	sidecars := []string{"sidecars[0].namespace=edge", "sidecars[0].serviceAccount=envoy"}
+	sidecars := []string{"sidecars[0].namespace=edge", "sidecars[0].serviceAccount=envoy", "agent.consumers.enabled=true", "agent.consumers.enterPods=true"} // what the API server makes of SYS_ADMIN too
 	second, _ = install(sidecars...)
 	beside, err := client.CoreV1().Secrets("edge").Get(t.Context(), "prod-lastcall-sidecar-tls", metav1.GetOptions{})
 	if err != nil || !bytes.Equal(beside.Data["tls.key"], second.Data["sidecar.key"]) || !bytes.Equal(second.Data["tls.key"], first.Data["tls.key"]) {

@@ -76,6 +76,7 @@ func newOthers(f agentFlags, metrics *ledger.Metrics, s *server, log *slog.Logge
 	if name := os.Getenv("POD_NAME"); name != "" {
 		cfg.Self = os.Getenv("POD_NAMESPACE") + "/" + name
 	}
+	cfg.Namespaces = f.podNamespaces
 	c := newConsumers(cfg, metrics, s.events, f.horizon, log)
 	s.consumers.Store(c)
 	return c, nil

@@ -109,7 +109,7 @@ func plain(err error) error {
 	switch {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return errCertificate
-	case errors.As(err, new(*net.OpError)), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+	case errors.As(err, new(*net.OpError)), errors.As(err, new(outside)), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return err
 	}
