@@ -61,7 +61,8 @@ func TestBadConsumers(t *testing.T) {
 			case <-q.Context().Done():
 			}
 		}},
-		{"endless", "the answer is larger than 64 MiB", func(w http.ResponseWriter, q *http.Request) {
+		// A machine that is busy may not read as much before the time is over.
+		{"endless", "the answer is larger than 64 MiB|no complete answer within", func(w http.ResponseWriter, q *http.Request) {
 			io.WriteString(w, "[") //nolint:errcheck // likewise
 			for line := []byte(strings.Repeat(`{"loadBalancer":{"servers":[{"url":"http://10.0.0.9:80"}]}},`, 1000)); q.Context().Err() == nil; {
 				if _, err := w.Write(line); err != nil {
@@ -119,7 +120,7 @@ consumers:
 		told := c.told()
 		for _, b := range bad {
 			i := slices.IndexFunc(told, func(c ledger.Consumer) bool { return c.Replica == "edge/"+b.name })
-			if i < 0 || (told[i].Unread == "") != (b.why == "") || !strings.Contains(told[i].Unread, b.why) || strings.Contains(told[i].Unread, "s3cret") {
+			if i < 0 || (told[i].Unread == "") != (b.why == "") || !slices.ContainsFunc(strings.Split(b.why, "|"), func(why string) bool { return strings.Contains(told[i].Unread, why) }) || strings.Contains(told[i].Unread, "s3cret") {
 				return false
 			}
 		}
