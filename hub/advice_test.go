@@ -480,3 +480,44 @@ func TestTemplate(t *testing.T) {
 	o.episode("deployment/shop", 3) // a drain, of which nobody asks
 	is("a pod left since", "too-short 5 30 false", o.now.Add(-time.Hour))
 }
+
+// TestWorkloadPages: the pages draw what is kept, without reading rows; a workload that is not sized yet comes next.
+func TestWorkloadPages(t *testing.T) {
+	o := newOffice(t)
+	for i := range 41 {
+		o.episode("deployment/shop", 11.7*float64(i+1)/41)
+	}
+	o.episode("pod/alone", 2)
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		o.Pages().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		return w.Code, strings.ReplaceAll(w.Body.String(), "\u00a0", " ")
+	}
+	says := func(path, want string) {
+		t.Helper()
+		if code, body := get(path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, does not say %q", path, code, want)
+		}
+	}
+	if _, err := o.toAdvise(t.Context(), o.now); err != nil { // it knows of them, and has read none
+		t.Fatal(err)
+	}
+	says("/workloads", "it has read 0 of 1 workloads")
+	says("/workloads/prod/deployment/shop", "reads this workload next")
+	if !o.advice.again[workloadKey{"prod", "deployment/shop"}] {
+		t.Error("it is not next")
+	}
+	o.advised()
+	says("/workloads", `href="./workloads/prod/deployment/shop"`)
+	says("/workloads/prod/deployment/shop", "preStop must sleep 12 s; it sleeps 5 s in the last pod that left.")
+	says("/workloads/prod/deployment/shop", "without c 3 s would do")
+	says("/workloads/prod/deployment/shop", "n = 41")
+	says("/workloads/prod/pod/alone", "Nothing owns this pod")
+	if code, _ := get("/workloads/prod/deployment/none"); code != 404 {
+		t.Errorf("no such workload: %d", code)
+	}
+	a := o.advice.of[workloadKey{"prod", "deployment/shop"}].account
+	if a.Of != 41 || len(a.Points) != 41 || len(a.Places) != 1 || a.Places[0].Node != "c" || a.Places[0].Episodes != 41 || *a.Places[0].Without != 3 {
+		t.Errorf("account %d of %d points, places %+v", len(a.Points), a.Of, a.Places)
+	}
+}

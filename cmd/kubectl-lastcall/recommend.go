@@ -188,6 +188,7 @@ func (x *recommend) one(ctx context.Context, hub *client, t target, ns string) e
 		err = x.patch(ctx, now, a)
 	default:
 		x.view.advice(x.out, a, now, unread, x.options())
+		fmt.Fprintf(x.out, "\npage: %s\n", hub.pages.workload(a.Namespace, a.Workload))
 	}
 	if err != nil {
 		return err
