@@ -323,6 +323,17 @@ func TestRegime(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, s.Regime)
 		}
 	}
+	// What kube-proxy says of itself is part of it: another version, or one that does not say, makes another regime.
+	d := left("deployment/shop", epoch, 4)
+	d.Local, d.Proxies = true, &report.Proxies{Versions: "v1.35.4, v1.36.3", MinSync: "1s"}
+	s := sizing.Episode{Explanation: report.Explanation{Departures: []report.Departure{d}}}
+	both.trim(&s)
+	d.Proxies = &report.Proxies{Versions: "v1.36.3", MinSync: "10s, 1s"}
+	s.Departures = append(s.Departures, d)
+	both.trim(&s)
+	if s.Regime.Version != "v1.35.4, v1.36.3" || s.Regime.MinSync != "10s, 1s" || s.Regime.Policies != "local" {
+		t.Errorf("%+v", s.Regime)
+	}
 	now := both.now([]sizing.Episode{{Regime: sizing.Regime{Dataplane: "nftables", Places: kubeProxy, Nodes: 3}}, {}})
 	if now == nil || now.Dataplane != "iptables-nft+nftables" || now.Nodes != 200 || now.Places != kubeProxy {
 		t.Errorf("now %+v", now)
@@ -343,7 +354,15 @@ func TestPresent(t *testing.T) {
 		}
 	}
 	o.join.at("gone").backend = "iptables-legacy"
-	if p := o.present(); !p.known || p.Dataplane != "iptables-nft+nftables" || p.Nodes != 3 {
+	if p := o.present(); !p.known || p.Dataplane != "iptables-nft+nftables" || p.Nodes != 3 || p.Version != "" || p.MinSync != "" {
+		t.Errorf("%+v", p)
+	}
+	o.join.at("a").proxy = ledger.Proxy{Version: "v1.29.3+k3s1", MinSync: "1s"}
+	if p := o.present(); p.Version != "unknown, v1.29.3+k3s1" || p.MinSync != "1s, unknown" {
+		t.Errorf("of two kube-proxies one says what it is: %+v", p)
+	}
+	o.join.at("b").proxy = ledger.Proxy{Version: "v1.29.3+k3s1", MinSync: "10s"}
+	if p := o.present(); p.Version != "v1.29.3+k3s1" || p.MinSync != "10s, 1s" {
 		t.Errorf("%+v", p)
 	}
 	o.join.at("c").agent.pod = "agent"
@@ -417,6 +436,30 @@ func TestAdviceOfNow(t *testing.T) {
 	}
 	if a.Seconds != nil || a.Basis != sizing.BasisNone || a.Regime.Dataplane != "nftables" || *a.Present.PreStop != 0 || *a.Present.Grace != 30 || a.Containers[0].Name != "web" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// TestProxies: what agents say of kube-proxy in their hello is in the rows of then and in the regime of now, and in no more than so many
+// words.
+func TestProxies(t *testing.T) {
+	f := newFleet(t, "a", "b")
+	f.agents[0].hello.Proxy = ledger.Proxy{Version: "v1.36.3", MinSync: "1s"}
+	f.agents[1].hello.Proxy = ledger.Proxy{Version: strings.Repeat("v", 1000), MinSync: strings.Repeat("1", 1000)}
+	f.start()
+	f.agents[0].leave("1", true)
+	d := f.complete("1")
+	if d.Proxies == nil || d.Proxies.Versions != "v1.36.3, "+strings.Repeat("v", 64) || d.Proxies.MinSync != strings.Repeat("1", 32)+", 1s" {
+		t.Errorf("%+v", d.Proxies)
+	}
+	if p := f.hub.present(); p.Version != d.Proxies.Versions || p.MinSync != d.Proxies.MinSync {
+		t.Errorf("%+v", p)
+	}
+	var s proxySet
+	for i := range 100 {
+		s.add(ledger.Proxy{Version: fmt.Sprint(i)})
+	}
+	if n := len(s.versions); n != maxProxies {
+		t.Errorf("%d versions", n)
 	}
 }
 

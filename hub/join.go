@@ -67,6 +67,8 @@ type row struct {
 	stored   time.Time         // ours
 	latest   *report.Departure // as it was built last, at that time
 	kept     bool
+	local    bool // some path was of a traffic policy Local
+	proxies  *report.Proxies
 	born     time.Time // ours, of the first line
 	complete bool
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
@@ -254,6 +256,7 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.T
 		r.open += map[bool]int{true: 1, false: -1}[is]
 	}
 	r.kept = r.kept || s.Kept || s.Retained > 0
+	r.local = r.local || s.Local
 }
 
 // joinSlack is how far the API server's clock, which dates Nodes to the second, may be ahead of ours. Before its agent speaks
@@ -299,6 +302,7 @@ type census struct {
 	coming   int              // nodes that cannot answer yet: every row waits for them
 	fit      []*node          // by the version they have applied, lowest first
 	witness  int              // nodes that witness connections
+	proxies  *report.Proxies  // what the kube-proxies of those that are measured are
 	unread   []report.Missing // kinds of places with replicas that cannot be read
 }
 
@@ -314,6 +318,7 @@ const (
 func (j *joiner) census(now, until time.Time) census {
 	var c census
 	var reading []*node
+	var proxies proxySet
 	for _, n := range j.nodes {
 		if !n.expected || !n.ready || n.created.After(until) {
 			continue
@@ -324,6 +329,9 @@ func (j *joiner) census(now, until time.Time) census {
 		c.expected++
 		if n.witness {
 			c.witness++
+		}
+		if n.measured() {
+			proxies.add(n.proxy)
 		}
 		following := n.agent.following()
 		if following && len(n.consumers) > 0 {
@@ -348,7 +356,7 @@ func (j *joiner) census(now, until time.Time) census {
 	}
 	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
 	c.young = append(c.young, c.missing...)
-	c.unread = j.unread(reading)
+	c.unread, c.proxies = j.unread(reading), proxies.report()
 	return c
 }
 
@@ -363,7 +371,7 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	}
 	age := now.Sub(r.born)
 	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
-	r.expected, r.missing, r.unread = c.expected, c.young, c.unread
+	r.expected, r.missing, r.unread, r.proxies = c.expected, c.young, c.unread, c.proxies
 	r.unwitnessed = c.expected - c.witness
 	if c.witness == 0 {
 		r.unwitnessed = -1

@@ -285,6 +285,7 @@ type identity struct {
 	tell     func()           // makes every ledger write what it opened; likewise
 	backend  string
 	families []ledger.Family // measured
+	proxy    ledger.Proxy
 }
 
 func (i *identity) watched(w *watcher.Watcher, tell func()) {
@@ -312,9 +313,29 @@ func (i *identity) found(backend string, measured []ledger.Family) {
 	i.backend, i.families = backend, measured
 }
 
+// ask asks kube-proxy what it is.
+func (i *identity) ask(address, backend string) {
+	p := probes.AskProxy(address, backend)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.proxy = p
+}
+
+func (i *identity) askAgain(address string) {
+	i.mu.Lock()
+	backend, measured := i.backend, len(i.families) > 0
+	i.mu.Unlock()
+	if measured {
+		i.ask(address, backend)
+	}
+}
+
+// askProxyEvery is how long a kube-proxy that was replaced by another may count as the one before. Its metrics cost it some milliseconds.
+const askProxyEvery = 5 * time.Minute
+
 func (i *identity) hello() ledger.Event {
 	i.mu.Lock()
-	e := ledger.Event{Node: i.node, Version: buildVersion(), Place: place, Backend: i.backend, Families: i.families,
+	e := ledger.Event{Node: i.node, Version: buildVersion(), Place: place, Backend: i.backend, Families: i.families, Proxy: i.proxy,
 		Witnessing: i.witness && len(i.families) > 0}
 	w := i.watch
 	i.mu.Unlock()
@@ -356,6 +377,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	measured := func(found probes.Found) {
 		log.Info("found kube-proxy", "backend", found.Backend, "families", found.Families, "node", f.node)
 		forget(books.Dataplane(found.Backend, found.Families, time.Now()))
+		is.ask(f.kubeProxy, found.Backend) // before it says hello
 		is.found(found.Backend, found.Families)
 	}
 	unmeasured := func(backend string) {
@@ -414,6 +436,10 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	})
 	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error { return others.Run(ctx) })
+	g.Go(func() error {
+		every(ctx, askProxyEvery, func(time.Time) { is.askAgain(f.kubeProxy) })
+		return nil
+	})
 	g.Go(func() error {
 		every(ctx, time.Second, books.Expire)
 		return nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lastcall-k8s/lastcall/hub/sizing"
+	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
 // recommended: one rollout of three pods is too little for a number, and what is known is said: of the workload as it is now, by the
@@ -26,7 +27,8 @@ func recommended(t *testing.T, i *installed, s *shop) {
 	switch d := a.Departures; {
 	case !a.Live || a.Seconds != nil || a.Basis != sizing.BasisNone || a.Episodes.Used != 1 || d.Entered != 3 || d.Late+d.InTime+d.Unknown != 3:
 		t.Errorf("%+v", a)
-	case a.Regime.Dataplane == "" || a.Regime.Nodes != len(i.Nodes) || a.Regime.Places != "kube-proxy":
+	case a.Regime.Dataplane == "" || a.Regime.Nodes != len(i.Nodes) || a.Regime.Places != "kube-proxy",
+		a.Regime.Version != testbed.DefaultVersion || a.Regime.MinSync != "1s":
 		t.Errorf("regime %+v of nodes in modes %v", a.Regime, modes)
 	case a.Present.PreStop == nil || *a.Present.PreStop != 0 || a.Present.Grace == nil || *a.Present.Grace != 30 || len(a.Containers) == 0 || !a.Containers[0].Serves:
 		t.Errorf("configuration %+v, containers %+v", a.Present, a.Containers)
@@ -37,6 +39,17 @@ func recommended(t *testing.T, i *installed, s *shop) {
 		t.Errorf("recommend: %v %s\n%s", err, said, out)
 	} else {
 		t.Log("\n" + out)
+	}
+	// The table is about the workload as the hub read it while its pods left: all that a reader without more rights sees.
+	out, said, err = i.ask(t, "-n", s.namespace, "recommend", "deploy", "-o", "json")
+	var all sizing.Advices
+	if err != nil || json.Unmarshal([]byte(out), &all) != nil {
+		t.Fatalf("recommend deploy: %v %s\n%s", err, said, out)
+	}
+	for _, a := range all.Items {
+		if !a.Template || a.Present.PreStop == nil || *a.Present.PreStop != 0 || a.Present.Grace == nil || *a.Present.Grace != 30 {
+			t.Errorf("the table has %+v of a template: %v", a.Present, a.Template)
+		}
 	}
 	if out, said, err := i.ask(t, "-n", s.namespace, "recommend", "deploy/shop", "-o", "patch"); err == nil || out != "" || !strings.Contains(said, "there is no recommendation") {
 		t.Errorf("a patch of nothing: %v %s\n%s", err, said, out)
