@@ -139,7 +139,7 @@ func TestAdvices(t *testing.T) {
 # HELP lastcall_hub_workloads_dropped Workloads that are not sized because there are too many: those that no pod has left for longest.
 # TYPE lastcall_hub_workloads_dropped gauge
 lastcall_hub_workloads_dropped 0
-# HELP lastcall_workload_grace_period_seconds terminationGracePeriodSeconds of the last pod that left.
+# HELP lastcall_workload_grace_period_seconds terminationGracePeriodSeconds, as of when pods of it last left.
 # TYPE lastcall_workload_grace_period_seconds gauge
 lastcall_workload_grace_period_seconds{namespace="prod",workload="db",workload_type="statefulset"} 30
 lastcall_workload_grace_period_seconds{namespace="prod",workload="shop",workload_type="deployment"} 30
@@ -147,7 +147,7 @@ lastcall_workload_grace_period_seconds{namespace="prod",workload="shop",workload
 # TYPE lastcall_workload_prestop_recommended_seconds gauge
 lastcall_workload_prestop_recommended_seconds{container="server",namespace="prod",workload="db",workload_type="statefulset"} 12
 lastcall_workload_prestop_recommended_seconds{container="server",namespace="prod",workload="shop",workload_type="deployment"} 12
-# HELP lastcall_workload_prestop_seconds How long the container that serves slept in preStop in the last pod that left; absent if nobody can tell.
+# HELP lastcall_workload_prestop_seconds How long the container that serves sleeps in preStop, as of when pods of it last left; absent if nobody can tell.
 # TYPE lastcall_workload_prestop_seconds gauge
 lastcall_workload_prestop_seconds{container="server",namespace="prod",workload="db",workload_type="statefulset"} 5
 lastcall_workload_prestop_seconds{container="server",namespace="prod",workload="shop",workload_type="deployment"} 5

@@ -51,7 +51,7 @@ table of all workloads of the namespace; for one workload the whole argument:
   APPLY    what to type
 
 The configuration is that of the workload as it is now if you may read it, else
-that of the last pod that left. A table always has the latter.
+that of when its pods last left. A table always has the latter.
 
 -o patch prints a patch for kubectl, after the API server has tried it (dry run),
 or says why there is none. Nothing is changed.`,

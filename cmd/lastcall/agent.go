@@ -98,7 +98,7 @@ get the path):
 	fl.BoolVar(&f.subscribe, "subscribe", false, "also be woken by the kernel at every commit; makes kube-proxy's restores on iptables-nft slower")
 	fl.BoolVar(&f.witness, "witness", true, "while a pod leaves, listen to connection tracking: new connections to it, lost ones, and whether any comes after landing")
 	fl.StringVar(&f.xtablesLock, "xtables-lock", "/run/xtables.lock", "lock file of iptables-legacy, watched for being opened and never opened; where it is missing or \"\", intervals are wider")
-	fl.StringVar(&f.kubeProxy, "kube-proxy-metrics", "127.0.0.1:10249", "where kube-proxy on this node serves its metrics, and tells its mode; a hint only, \"\" for none")
+	fl.StringVar(&f.kubeProxy, "kube-proxy-metrics", "127.0.0.1:10249", "where kube-proxy on this node serves its metrics, and tells its mode (a hint only), version and minSyncPeriod; \"\" for none")
 	fl.StringVar(&f.consumers, "consumers", "", "also time ingress controllers and meshes whose replicas run on this node: auto finds them by well-known labels, a file says more (docs/consumers.md)")
 	fl.BoolVar(&f.onlyConsumers, "only-consumers", false, "run beside a consumer, in its pod: read what --consumers says and not this node's kernel, for which another agent is there")
 	fl.DurationVar(&f.eventsAge, "events-age", time.Hour, "how long event lines are kept for readers")

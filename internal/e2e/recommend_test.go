@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/hub/sizing"
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 // recommended: one rollout of three pods is too little for a number, and what is known is said: of the workload as it is now, by the
@@ -40,16 +42,14 @@ func recommended(t *testing.T, i *installed, s *shop) {
 	} else {
 		t.Log("\n" + out)
 	}
-	// The table is about the workload as the hub read it while its pods left: all that a reader without more rights sees.
-	out, said, err = i.ask(t, "-n", s.namespace, "recommend", "deploy", "-o", "json")
-	var all sizing.Advices
-	if err != nil || json.Unmarshal([]byte(out), &all) != nil {
-		t.Fatalf("recommend deploy: %v %s\n%s", err, said, out)
+	// Who may not read the workload has it as the hub read it while its pods left.
+	out, said, err = i.ask(t, "-n", s.namespace, "explain", "deploy/shop", "-o", "json")
+	var x report.Explanation
+	if err != nil || json.Unmarshal([]byte(out), &x) != nil {
+		t.Fatalf("explain: %v %s\n%s", err, said, out)
 	}
-	for _, a := range all.Items {
-		if !a.Template || a.Present.PreStop == nil || *a.Present.PreStop != 0 || a.Present.Grace == nil || *a.Present.Grace != 30 {
-			t.Errorf("the table has %+v of a template: %v", a.Present, a.Template)
-		}
+	if p := x.Episode.Template; p == nil || p.At.Before(x.Episode.Begun) || len(p.Containers) != 1 || p.Containers[0].PreStop.Kind != ledger.NoPreStop || p.Grace == nil || *p.Grace != 30 || p.Replicas == nil || *p.Replicas != 3 {
+		t.Errorf("template %+v of an episode that began at %v", p, x.Episode.Begun)
 	}
 	if out, said, err := i.ask(t, "-n", s.namespace, "recommend", "deploy/shop", "-o", "patch"); err == nil || out != "" || !strings.Contains(said, "there is no recommendation") {
 		t.Errorf("a patch of nothing: %v %s\n%s", err, said, out)
