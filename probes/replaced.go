@@ -1,16 +1,12 @@
 package probes
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
 // errReplaced: something that is not measured programs Services here.
