@@ -13,15 +13,15 @@ import (
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
-// AskProxy asks kube-proxy on this node what of it makes one episode unlike another: its version and, for the backend in use, its
-// minSyncPeriod. What it does not tell is "".
-func AskProxy(address, backend string) (p ledger.Proxy) {
+// AskProxy asks kube-proxy on this node what of it makes one episode unlike another: its version and its minSyncPeriod. What it does not
+// tell is "".
+func AskProxy(address string) (p ledger.Proxy) {
 	ask(address, "/metrics", maxMetrics, func(r io.Reader) { p.Version = buildVersion(r) })
-	ask(address, "/configz", 1<<20, func(r io.Reader) { p.MinSync = minSync(r, backend) })
+	ask(address, "/configz", 1<<20, func(r io.Reader) { p.MinSync = minSync(r) })
 	return p
 }
 
-// maxMetrics of kube-proxy are read: v1.36.3 with 10,000 Services answers with 60 KB.
+// maxMetrics of kube-proxy are read: v1.36.3 answers with 100 KB.
 const maxMetrics = 8 << 20
 
 // ask reads an answer of kube-proxy, if there is one, on this thread, which may be in a network namespace of its own: http.Client would
@@ -66,13 +66,14 @@ func buildVersion(metrics io.Reader) string {
 	return ""
 }
 
-// minSync is the period of the backend's proxier. Up to v1.30 the configuration is served without field tags, IPTables instead of iptables:
-// encoding/json takes both.
-func minSync(configz io.Reader, backend string) string {
+// minSync is the period of the mode's proxier: what is served is made of the configuration in use, and the section of the other mode then
+// says 0s (v1.36.3). Older versions serve the fields without tags, IPTables instead of iptables: encoding/json takes both.
+func minSync(configz io.Reader) string {
 	type proxier struct {
 		MinSyncPeriod string `json:"minSyncPeriod"`
 	}
 	var all map[string]struct {
+		Mode     string  `json:"mode"`
 		IPTables proxier `json:"iptables"`
 		NFTables proxier `json:"nftables"`
 	}
@@ -80,9 +81,12 @@ func minSync(configz io.Reader, backend string) string {
 		return ""
 	}
 	c, ok := all["kubeproxy.config.k8s.io"]
-	period := c.IPTables.MinSyncPeriod
-	if backend == "nftables" {
+	period := ""
+	switch c.Mode {
+	case "nftables":
 		period = c.NFTables.MinSyncPeriod
+	case "iptables", "":
+		period = c.IPTables.MinSyncPeriod
 	}
 	d, err := time.ParseDuration(period)
 	if !ok || err != nil || d < 0 {

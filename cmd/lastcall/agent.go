@@ -314,20 +314,11 @@ func (i *identity) found(backend string, measured []ledger.Family) {
 }
 
 // ask asks kube-proxy what it is.
-func (i *identity) ask(address, backend string) {
-	p := probes.AskProxy(address, backend)
+func (i *identity) ask(address string) {
+	p := probes.AskProxy(address)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.proxy = p
-}
-
-func (i *identity) askAgain(address string) {
-	i.mu.Lock()
-	backend, measured := i.backend, len(i.families) > 0
-	i.mu.Unlock()
-	if measured {
-		i.ask(address, backend)
-	}
 }
 
 // askProxyEvery is how long a kube-proxy that was replaced by another may count as the one before. Its metrics cost it some milliseconds.
@@ -377,7 +368,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	measured := func(found probes.Found) {
 		log.Info("found kube-proxy", "backend", found.Backend, "families", found.Families, "node", f.node)
 		forget(books.Dataplane(found.Backend, found.Families, time.Now()))
-		is.ask(f.kubeProxy, found.Backend) // before it says hello
+		is.ask(f.kubeProxy) // before it says hello
 		is.found(found.Backend, found.Families)
 	}
 	unmeasured := func(backend string) {
@@ -437,7 +428,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error { return others.Run(ctx) })
 	g.Go(func() error {
-		every(ctx, askProxyEvery, func(time.Time) { is.askAgain(f.kubeProxy) })
+		every(ctx, askProxyEvery, func(time.Time) { is.ask(f.kubeProxy) })
 		return nil
 	})
 	g.Go(func() error {
