@@ -334,7 +334,7 @@ func (r *reader) hello(lines *bufio.Reader, asked uint64) (again bool, err error
 		n.boot.backend = bound(e.Backend, 64)
 	}
 	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
-	n.witness = e.Witnessing
+	n.witness, n.proxy = e.Witnessing, ledger.Proxy{Version: bound(e.Proxy.Version, 64), MinSync: bound(e.Proxy.MinSync, 32)}
 	if n.beside != "" {
 		n.families, n.witness = nil, false
 	}
