@@ -220,6 +220,7 @@ func (r *trialRun) trial(ctx context.Context) error {
 	defer func() {
 		r.took = time.Since(begun)
 		if current != nil {
+			r.whole(context.WithoutCancel(ctx), current.rows)
 			r.done = append(r.done, current)
 		}
 	}()
@@ -240,6 +241,7 @@ func (r *trialRun) trial(ctx context.Context) error {
 					quiet = at
 				}
 				p.add(current.kind, max(quiet.Add(restTime).Sub(current.begun), current.ended.Sub(current.begun)))
+				r.whole(ctx, current.rows)
 				r.done = append(r.done, current)
 				current = nil
 			case time.Now().After(end.Add(unfinished)):
