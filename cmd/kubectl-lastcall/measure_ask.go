@@ -51,12 +51,14 @@ func (a *asker) ready(ctx context.Context) error {
 	return nil
 }
 
-// whole are rows with their places, which lists of rows lack. One that the hub does not give stays as it is.
+// whole makes rows of a list whole: those lack their places. What the hub does not give stays as it is.
 func (a *asker) whole(ctx context.Context, rows map[string]report.Departure) {
 	for uid := range rows {
-		if d, err := get[report.Departure](ctx, a.hub, "/v1/departures/"+url.PathEscape(uid), nil); err == nil {
-			rows[uid] = d
+		d, err := get[report.Departure](ctx, a.hub, "/v1/departures/"+url.PathEscape(uid), nil)
+		if err != nil {
+			return
 		}
+		rows[uid] = d
 	}
 }
 

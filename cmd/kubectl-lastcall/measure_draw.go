@@ -44,9 +44,9 @@ func (m measurement) headline() string {
 
 func (k measuredKind) words() string {
 	if k.Kind == single {
-		return "one pod, by itself"
+		return "single pods"
 	}
-	return fmt.Sprintf("%d pods, as in a rollout", k.Pods)
+	return fmt.Sprintf("bursts of %d", k.Pods)
 }
 
 func (v view) measuredTrials(m measurement) table {
@@ -73,15 +73,15 @@ func (k measuredKind) show(s float64) string {
 func (k measuredKind) within(r sizing.Recommendation) string {
 	switch {
 	case k.Within != nil && k.AtLeast:
-		return fmt.Sprintf(">= %s: %d of %d not known to the end", report.Seconds(*k.Within), k.Unknown, k.N)
+		return fmt.Sprintf(">= %s: %d unknown", report.Seconds(*k.Within), k.Unknown)
 	case k.Within != nil:
 		return fmt.Sprintf("%s, with %g %%", report.Seconds(*k.Within), 100*r.Quantile)
 	case k.N+k.Empty == 0:
 		return "unknown: no trial"
 	case k.N == 0:
-		return fmt.Sprintf("unknown: none of %s counts", report.Plural(k.Empty, "trial"))
+		return "unknown: none counts"
 	}
-	return fmt.Sprintf("unknown: largest of %d, %d are needed", k.N, r.Needed)
+	return fmt.Sprintf("unknown: %d are needed", r.Needed)
 }
 
 var stageWords = map[string]string{
@@ -119,7 +119,7 @@ func (v view) measuredPlaces(m measurement) table {
 		if p.Pending > 0 {
 			longest = "pending"
 		}
-		t.add(text(name, p.Kind, p.Backend, fmt.Sprint(p.N), median, longest, fmt.Sprintf("%d of %d", p.Last, len(m.Trials)))...)
+		t.add(text(name, p.Kind, p.Backend, fmt.Sprint(p.N), median, longest, fmt.Sprint(p.Last))...)
 	}
 	return t
 }
