@@ -216,7 +216,13 @@ func canaryMeasured(t *testing.T, i *installed, ns string) {
 			t.Errorf("place %+v of %d pods", p, len(seen))
 		}
 	}
-	if len(m.Stages) != 3 || m.Stages[2].N < len(m.Trials)/2 || m.Stages[2].Longest <= 0 {
+	staged := 0
+	for _, s := range m.Stages {
+		if s.Stage == "program" && s.Longest > 0 {
+			staged += s.N
+		}
+	}
+	if staged < len(m.Trials)/2 {
 		t.Errorf("stages %+v of %d trials", m.Stages, len(m.Trials))
 	}
 	if r := m.Recommendation; r.Regime.Dataplane != "iptables-nft+nftables" || r.Regime.Nodes != len(i.Nodes) || r.Regime.Places != "kube-proxy" || (r.Seconds == nil) != (r.Basis == sizing.BasisNone) {
