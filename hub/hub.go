@@ -3,7 +3,8 @@
 //	agent ──/v1/events──> pull ──> joiner (pure) ──> row ──> store ──> /v1, pages, /metrics
 //	agent ──/v1/clock───> estimate ┘
 //
-// It reads the cluster's nodes and its own agents' pods from the API, and writes nothing there.
+// It reads the cluster's nodes and its own agents' pods from the API, and writes nothing there; package routes says what serves
+// workloads.
 package hub
 
 import (
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/serving"
 	"github.com/lastcall-k8s/lastcall/hub/store"
 )
 
@@ -36,12 +38,14 @@ type Config struct {
 	Gap time.Duration
 	// Consumers are kinds of places that a configuration declares, beside those that are known (see Consumers).
 	Consumers []string
-	// Tag says what an episode was; nil: nobody can.
-	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, error)
-	// NotMeasured names kinds of places that route to a workload and that nobody measures; nil: nobody knows.
-	NotMeasured func(namespace, workload string) []report.Missing
-	Metrics     prometheus.Registerer
-	Log         *slog.Logger
+	// Tag says what an episode was, and how the workload is configured; nil: nobody can.
+	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, *report.Template, error)
+	// Serves says how a workload is reached, without waiting; soon: in a moment more may be known. nil: nobody is told.
+	Serves func(namespace, workload string) (s serving.Serves, soon bool)
+	// Served are all ways that lead to some Service, nil likewise.
+	Served  func() []serving.Served
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // Hub is the state that all parts share. Make one with New.
@@ -68,7 +72,7 @@ type Hub struct {
 
 // New reads where the last hub left off. It starts nothing.
 func New(ctx context.Context, cfg Config) *Hub {
-	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers},
+	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers, serves: cfg.Serves},
 		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }, advice: newAdvisor()}
 	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}, of: map[string]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -226,6 +230,8 @@ func (h *Hub) due(all bool) (rows []*row) {
 		case r.dirty && now.Sub(r.born) > time.Second && now.Sub(r.stored) > max(5*time.Second, now.Sub(r.born)/4):
 			open = append(open, r)
 		case r.over(now) && !r.dirty: // not with the change just taken: its commit may fail
+			d, _ := r.look().build(now)
+			h.metrics.workloads.over(d)
 			delete(h.join.rows, uid)
 			delete(h.chain.of, uid)
 		}
@@ -325,15 +331,19 @@ func (h *Hub) tag(ctx context.Context, episodes []*episode) {
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, 5*time.Second) // rows must be stored, whatever the API server does
-		tag, err := h.cfg.Tag(asking, e.Namespace, e.Workload, revs, begun)
+		tag, template, err := h.cfg.Tag(asking, e.Namespace, e.Workload, revs, begun)
 		cancel()
 		if err != nil {
 			h.cfg.Log.Debug("cannot say what an episode was", "namespace", e.Namespace, "workload", e.Workload, "err", err)
-			continue
+			tag = e.Tag
 		}
 		h.mu.Lock()
-		if e.Tag != tag {
+		if e.Tag != tag || template != nil {
 			e.Tag = tag
+			if template != nil {
+				template.At = h.cfg.Now()
+				e.Template = template
+			}
 			if k := (workloadKey{e.Namespace, e.Workload}); h.chain.open[k] == e {
 				e.dirty = true
 			} else if h.chain.open[k] == nil {

@@ -13,12 +13,14 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/prometheus/common/version"
 	"github.com/spf13/cobra"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	version.Version = buildVersion() // what lastcall_build_info says; the linker is not told it
 	root := &cobra.Command{
 		Use:   "lastcall",
 		Short: "Measures when everyone has let go of a terminating pod",
