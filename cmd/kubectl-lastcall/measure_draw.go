@@ -139,14 +139,13 @@ func (m measurement) lines() (ls []sizing.Line) {
 			ls = append(ls, sizing.Line{Label: label, Text: text})
 		}
 	}
-	for _, l := range m.Recommendation.Argument() {
-		if slices.Contains([]string{"BASIS", "DRIVER", "STUCK", "MISSING"}, l.Label) {
+	for _, l := range (sizing.Advice{Recommendation: m.Recommendation}).Argument("") {
+		if slices.Contains([]string{"BASIS", "DRIVER", "STUCK", "MISSING", "MEASURED"}, l.Label) {
 			ls = append(ls, l)
 		}
 	}
 	add("COVERAGE", m.coverage())
 	add("LEFT OUT", m.leftOut())
-	add("MEASURED", measured(m.Recommendation.Regime.Places))
 	add("SAYS", m.says())
 	add("NOT SAID", m.saysNot())
 	add("NEXT", m.next())
