@@ -72,17 +72,22 @@ func (r *result) render(b *strings.Builder) {
 			after, lost, proof.Failing(l.Patched))
 	}
 	if len(r.Delays) > 0 {
-		b.WriteString("| kube-proxy stopped for | recommended | largest of n | without the place named | pods that left without preStop: failures in | with what is recommended: failures in | with 2 s less than the delay: failures in |\n|---|---|---|---|---|---|---|\n")
+		b.WriteString("| kube-proxy stopped for | recommended | largest of n | without the place named | pods that left without preStop: failures in | with what is recommended: failures in (of these, delays longer than that) | with 2 s less than the delay: failures in |\n|---|---|---|---|---|---|---|\n")
 	}
 	for _, d := range r.Delays {
 		driver := "-"
 		if d.Advice.Driver != "" {
 			driver = fmt.Sprintf("%d s without %s", d.Advice.Without, d.Advice.Driver)
 		}
-		_, failed := sum(d.Patched)
-		made, _ := sum(d.Patched)
-		fmt.Fprintf(b, "| %g s | %d s | %.2f s of %d | %s | %s | %s (%d of %d requests) | %s |\n", d.Seconds, *d.Advice.Seconds, d.Advice.Largest, d.Advice.N, driver,
-			of(d.Learning), of(d.Patched), failed, made, of(d.Short))
+		made, failed := sum(d.Patched)
+		exceeded := 0
+		for i, t := range d.Patched {
+			if t.Failed > 0 && d.Exceeded(i) {
+				exceeded++
+			}
+		}
+		fmt.Fprintf(b, "| %g s | %d s | %.2f s of %d | %s | %s | %s (%d): %d of %d requests | %s |\n", d.Seconds, *d.Advice.Seconds, d.Advice.Largest, d.Advice.N, driver,
+			of(d.Learning), of(d.Patched), exceeded, failed, made, of(d.Short))
 	}
 	if len(r.Stops) > 0 {
 		b.WriteString("| workload | verdict | in words |\n|---|---|---|\n")
