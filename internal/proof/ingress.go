@@ -58,7 +58,7 @@ func (b *Bed) Ways(ctx context.Context, s *Shop) ([]Target, error) {
 func (s *Shop) ingress(ctx context.Context, host string) error {
 	path := networkingv1.HTTPIngressPath{Path: "/", PathType: new(networkingv1.PathTypePrefix), Backend: networkingv1.IngressBackend{
 		Service: &networkingv1.IngressServiceBackend{Name: "shop", Port: networkingv1.ServiceBackendPort{Name: "http"}}}}
-	i := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Spec: networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{Host: host,
+	i := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Spec: networkingv1.IngressSpec{IngressClassName: new("contour"), Rules: []networkingv1.IngressRule{{Host: host,
 		IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{path}}}}}}}
 	_, err := s.bed.Client().NetworkingV1().Ingresses(s.Namespace).Create(ctx, i, metav1.CreateOptions{})
 	return err

@@ -19,6 +19,17 @@ type Loop struct {
 	Patched []Tally  `json:"patched"` // restarts with the one recommended
 }
 
+// Number is the recommendation in words.
+func (a Advice) Number() string {
+	switch {
+	case a.Seconds == nil:
+		return "nothing"
+	case a.AtLeast:
+		return fmt.Sprintf(">= %d s", *a.Seconds)
+	}
+	return fmt.Sprintf("%d s", *a.Seconds)
+}
+
 // Problems are what is not as it has to be.
 func (l Loop) Problems() (ps []string) {
 	if Failing(l.Before) == 0 {
