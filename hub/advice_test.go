@@ -112,6 +112,7 @@ func TestAdvices(t *testing.T) {
 		o.episode("statefulset/db", 2)
 	}
 	o.episode("pod/alone", 2)
+	o.episode("service/"+report.CanaryPrefix+"x7k2p", 9, 9, 9) // neither sized nor pooled
 	o.advised()
 	o.advised() // the pool is there now, and has grown from nothing
 	var all sizing.Advices
@@ -160,6 +161,30 @@ lastcall_workload_recommendation_info{basis="pool",lower_bound="false",namespace
 	}
 	if got, err := testutil.GatherAndLint(o.reg); err != nil || len(got) > 0 {
 		t.Error(got, err)
+	}
+}
+
+// TestGraceRecommended: there is a series where the grace period is too short for the sleep as recommended and the drain that was seen,
+// and nowhere else.
+func TestGraceRecommended(t *testing.T) {
+	o := newOffice(t)
+	for range 20 {
+		for workload, grace := range map[string]int64{"deployment/fits": 30, "deployment/short": 14} {
+			d := left(workload, o.now, 11.7)
+			d.Grace = &grace
+			o.store(workload, d)
+		}
+	}
+	o.advised()
+	if a := o.Advices().Items; len(a) != 2 || !a[1].Grace.DrainObserved || *a[1].Grace.Seconds < 15 || *a[1].Grace.Seconds > 30 {
+		t.Fatalf("%+v", a)
+	}
+	if err := testutil.GatherAndCompare(o.reg, strings.NewReader(fmt.Sprintf(`
+# HELP lastcall_workload_grace_period_recommended_seconds How long it must be for preStop as recommended and the longest drain that was seen; absent while it is as long as that.
+# TYPE lastcall_workload_grace_period_recommended_seconds gauge
+lastcall_workload_grace_period_recommended_seconds{namespace="prod",workload="short",workload_type="deployment"} %d
+`, *o.Advices().Items[1].Grace.Seconds)), "lastcall_workload_grace_period_recommended_seconds"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -385,6 +410,10 @@ func TestWitnessOf(t *testing.T) {
 		{"closed one by one", report.Draining{Closed: 5, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, nil, "cut 0, drain 4.5"},
 		{"all cut when told", report.Draining{Cut: 5, CutAfterTold: bounds(4, 5), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "cut 4, drain 0.2"},
 		{"cut about when told", report.Draining{Cut: 2, CutAfterTold: bounds(0, 2), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, after seconds without", report.Draining{Closed: 9, Cut: 3, OpenAtTold: bounds(0, 3), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "cut 3, drain 0.2"},
+		{"two cut with the stop", report.Draining{Closed: 9, Cut: 2, OpenAtTold: bounds(0, 2), CutAfterTold: bounds(0, 2), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, and before that", report.Draining{Closed: 9, Cut: 4, OpenAtTold: bounds(0, 3), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, and nothing is known of before", report.Draining{Closed: 3, Cut: 3, OpenAtTold: bounds(0, 6), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
 		{"cut all the time", report.Draining{Cut: 9, CutAfterTold: bounds(4, 5), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
 		{"an end not seen", report.Draining{Closed: 5, Unended: 1, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, nil, "cut 0"},
 		{"some missed", report.Draining{Closed: 5, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, []string{"rate"}, ""},

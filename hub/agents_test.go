@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/serving"
 	"github.com/lastcall-k8s/lastcall/hub/store"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
@@ -95,6 +96,8 @@ type fleet struct {
 	path   string
 	port   int
 	agents []*agent
+	serves func(namespace, workload string) (serving.Serves, bool)
+	served func() []serving.Served
 	stop   func()
 }
 
@@ -132,7 +135,7 @@ func (f *fleet) start() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.hub = New(f.t.Context(), Config{Now: time.Now, Store: rows, Agents: client, AgentPort: f.port, Gap: time.Minute,
+	f.hub = New(f.t.Context(), Config{Now: time.Now, Store: rows, Agents: client, AgentPort: f.port, Gap: time.Minute, Serves: f.serves, Served: f.served,
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	for i, a := range f.agents {
 		n := f.hub.join.at(a.name)

@@ -9,7 +9,6 @@ import (
 	"time"
 	"unique"
 
-	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -130,50 +129,6 @@ func (r *row) lookOthers() map[other]*part {
 		all[k] = &copied
 	}
 	return all
-}
-
-// unread sums up the replicas that are known and of which nothing can be told, one entry for each kind.
-func (j *joiner) unread(nodes []*node) []report.Missing {
-	type count struct {
-		of, unread int
-		example    string
-	}
-	kinds := map[string]*count{}
-	unknown := ""
-	for _, n := range nodes {
-		for _, c := range n.consumers {
-			if !j.kindKnown(c.Place) {
-				if unknown == "" || c.Place < unknown {
-					unknown = c.Place
-				}
-				continue
-			}
-			k := kinds[c.Place]
-			if k == nil {
-				k = &count{}
-				kinds[c.Place] = k
-			}
-			k.of++
-			if c.Unread == "" {
-				continue
-			}
-			k.unread++
-			if example := c.Replica + ": " + c.Unread; k.example == "" || example < k.example {
-				k.example = example
-			}
-		}
-	}
-	var ms []report.Missing
-	for _, name := range slices.Sorted(maps.Keys(kinds)) {
-		if k := kinds[name]; k.unread > 0 {
-			ms = append(ms, report.Missing{Place: name, Kind: name,
-				Why: fmt.Sprintf("%d of %s cannot be read, and whether they send to this pod is not known (%s)", k.unread, report.Plural(k.of, "replica"), k.example)})
-		}
-	}
-	if unknown != "" {
-		ms = append(ms, report.Missing{Place: unknown, Kind: unknown, Why: kindUnknown})
-	}
-	return ms
 }
 
 // spot says which place of its node a part is of.

@@ -3,7 +3,8 @@
 //	agent ──/v1/events──> pull ──> joiner (pure) ──> row ──> store ──> /v1, pages, /metrics
 //	agent ──/v1/clock───> estimate ┘
 //
-// It reads the cluster's nodes and its own agents' pods from the API, and writes nothing there.
+// It reads the cluster's nodes and its own agents' pods from the API, and writes nothing there; package routes says what serves
+// workloads.
 package hub
 
 import (
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/serving"
 	"github.com/lastcall-k8s/lastcall/hub/store"
 )
 
@@ -38,10 +40,12 @@ type Config struct {
 	Consumers []string
 	// Tag says what an episode was, and how the workload is configured; nil: nobody can.
 	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, *report.Template, error)
-	// NotMeasured names kinds of places that route to a workload and that nobody measures; nil: nobody knows.
-	NotMeasured func(namespace, workload string) []report.Missing
-	Metrics     prometheus.Registerer
-	Log         *slog.Logger
+	// Serves says how a workload is reached, without waiting; soon: in a moment more may be known. nil: nobody is told.
+	Serves func(namespace, workload string) (s serving.Serves, soon bool)
+	// Served are all ways that lead to some Service, nil likewise.
+	Served  func() []serving.Served
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // Hub is the state that all parts share. Make one with New.
@@ -68,7 +72,7 @@ type Hub struct {
 
 // New reads where the last hub left off. It starts nothing.
 func New(ctx context.Context, cfg Config) *Hub {
-	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers},
+	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers, serves: cfg.Serves},
 		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }, advice: newAdvisor()}
 	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}, of: map[string]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -400,7 +404,7 @@ func (h *Hub) Explanation(ctx context.Context, id int64) (report.Explanation, er
 	h.mu.Lock()
 	for _, e := range h.chain.open {
 		if e.ID == id {
-			x.Episode, found = e.Episode, true
+			x.Episode, found = e.with(live), true
 		}
 	}
 	h.mu.Unlock()

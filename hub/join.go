@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/serving"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -22,6 +23,8 @@ type joiner struct {
 	done map[string]bool
 	// kinds of places that a configuration declares.
 	kinds []string
+	// serves says how a workload is reached; nil: nobody looks.
+	serves func(namespace, workload string) (s serving.Serves, soon bool)
 	// unknown counts lines about pods that no departure was announced for.
 	unknown int
 }
@@ -303,7 +306,8 @@ type census struct {
 	fit      []*node          // by the version they have applied, lowest first
 	witness  int              // nodes that witness connections
 	proxies  *report.Proxies  // what the kube-proxies of those that are measured are
-	unread   []report.Missing // kinds of places with replicas that cannot be read
+	reading  reading          // who reads which replicas
+	serving  map[workloadKey]served
 }
 
 const (
@@ -311,12 +315,14 @@ const (
 	settling = time.Minute
 	// returning is how long an agent that was lost may take to come back.
 	returning = 10 * time.Second
+	// learning is how long a row waits until it is known which consumers serve its workload.
+	learning = 5 * time.Second
 )
 
 // census counts the nodes that were created until a moment, once for all rows but those that began to leave before the newest
 // joined; 5,000 of them for each row would be most of the hub's work.
 func (j *joiner) census(now, until time.Time) census {
-	var c census
+	c := census{serving: map[workloadKey]served{}}
 	var reading []*node
 	var proxies proxySet
 	for _, n := range j.nodes {
@@ -356,7 +362,7 @@ func (j *joiner) census(now, until time.Time) census {
 	}
 	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
 	c.young = append(c.young, c.missing...)
-	c.unread, c.proxies = j.unread(reading), proxies.report()
+	c.reading, c.proxies = j.reading(reading), proxies.report()
 	return c
 }
 
@@ -371,7 +377,9 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	}
 	age := now.Sub(r.born)
 	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
-	r.expected, r.missing, r.unread, r.proxies = c.expected, c.young, c.unread, c.proxies
+	r.expected, r.missing, r.proxies = c.expected, c.young, c.proxies
+	serving := j.served(c, workloadKey{r.pod.Namespace, r.workload})
+	r.unread = serving.unread
 	r.unwitnessed = c.expected - c.witness
 	if c.witness == 0 {
 		r.unwitnessed = -1
@@ -380,6 +388,9 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	if age < returning {
 		r.missing = c.missing
 		waiting += len(c.young) - len(c.missing)
+	}
+	if serving.soon && age < learning {
+		waiting++
 	}
 	behind, _ := slices.BinarySearchFunc(c.fit, r.version, func(n *node, v uint64) int { return cmp.Compare(n.applied, v) })
 	if behind > 0 && age < patience {

@@ -52,6 +52,7 @@ func (h *Hub) places() []report.Place {
 		}
 		ps = append(ps, h.join.replicas(n, past, open, now)...)
 	}
+	ps = append(ps, h.unserved(h.join.census(now, now.Add(joinSlack)).reading)...)
 	trouble := func(p report.Place) int {
 		return slices.Index([]report.PlaceState{report.PlaceStuck, report.PlaceNotMeasured, report.PlaceOK}, p.State)
 	}

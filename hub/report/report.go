@@ -181,7 +181,7 @@ type Container struct {
 	// Serves: this container has the Service's target port.
 	Serves  bool           `json:"serves,omitempty"`
 	PreStop ledger.PreStop `json:"prestop"`
-	// ExitCode and Finished (seconds after T0) are nil until the container has ended, or if nobody saw it.
+	// ExitCode and Finished (seconds after T0, at the latest) are nil until the container has ended, or if nobody saw it.
 	ExitCode *int32   `json:"exit_code,omitempty"`
 	Finished *float64 `json:"finished_seconds,omitempty"`
 }

@@ -75,7 +75,7 @@ func (s *Stopping) add(d report.Departure, w Witness, drain *Drain) {
 			continue
 		}
 		known, code = true, max(code, *c.ExitCode)
-		// Finished is when the agent learnt of it, and not before it happened; the kubelet counts from up to 2 s after T0.
+		// Finished is at the latest, so never before it happened; the kubelet counts from up to 2 s after T0.
 		if *c.ExitCode == exitKilled && d.Grace != nil && *d.Grace > 0 && *c.Finished >= float64(*d.Grace) {
 			killed = true
 		}
@@ -151,7 +151,7 @@ func (s *Stopping) beside(d report.Departure) {
 	}
 	left, seen := "", false
 	for _, c := range d.Containers {
-		if c.Serves || c.Finished == nil {
+		if c.Serves || c.Finished == nil || *c.Finished <= 0 { // one that had ended before the pod left was in nobody's way
 			continue
 		}
 		seen = true

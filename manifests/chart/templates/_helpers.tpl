@@ -64,3 +64,10 @@ app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
 {{- end -}}
 {{- $kinds | uniq | join "," -}}
 {{- end -}}
+
+{{/* "true" if the hub follows routes; also with values of an older release. */}}
+{{- define "lastcall.routes" -}}
+{{- if ne (dig "enabled" true (.Values.hub.routes | default dict)) false -}}
+true
+{{- end -}}
+{{- end -}}
