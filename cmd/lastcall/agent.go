@@ -48,6 +48,7 @@ type agentFlags struct {
 	kubeProxy     string
 	consumers     string
 	onlyConsumers bool
+	podNamespaces string
 	eventsAge     time.Duration
 	eventsMiB     int
 	logLevel      string
@@ -101,6 +102,7 @@ get the path):
 	fl.StringVar(&f.kubeProxy, "kube-proxy-metrics", "127.0.0.1:10249", "where kube-proxy on this node serves its metrics, and tells its mode (a hint only), version and minSyncPeriod; \"\" for none")
 	fl.StringVar(&f.consumers, "consumers", "", "also time ingress controllers and meshes whose replicas run on this node: auto finds them by well-known labels, a file says more (docs/consumers.md)")
 	fl.BoolVar(&f.onlyConsumers, "only-consumers", false, "run beside a consumer, in its pod: read what --consumers says and not this node's kernel, for which another agent is there")
+	fl.StringVar(&f.podNamespaces, "pod-namespaces", "", "directory of the pods' network namespaces, /run/netns with containerd and CRI-O: enter those of consumers that listen on their pod's localhost only; takes CAP_SYS_ADMIN")
 	fl.DurationVar(&f.eventsAge, "events-age", time.Hour, "how long event lines are kept for readers")
 	fl.IntVar(&f.eventsMiB, "events-mib", 8, "how many MiB of event lines are kept for readers")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -350,3 +350,26 @@ func anyHook(r *rand.Rand) ledger.PreStop {
 	return []ledger.PreStop{{Kind: ledger.NoPreStop}, {Kind: ledger.PreStopSleep, Seconds: n}, {Kind: ledger.PreStopExec, Seconds: n, Rest: true},
 		{Kind: ledger.PreStopExec}, {Kind: ledger.PreStopHTTP}, {Kind: ledger.PreStopOther}}[r.IntN(6)]
 }
+
+// TestWorth: what consumers' answers are worth stands beside the number, and makes it no lower bound: the lag is in the samples.
+func TestWorth(t *testing.T) {
+	in := shop(ascending(19, 12)...)
+	for i := range in.Episodes {
+		for j := range in.Episodes[i].Departures {
+			d := &in.Episodes[i].Departures[j]
+			d.Kinds = append(d.Kinds, report.Kind{Kind: "ingress-nginx", Places: 1, Fidelity: "config", LagBound: 1}, report.Kind{Kind: "traefik", Places: 1, Fidelity: "dataplane"})
+		}
+	}
+	r := Recommend(in, Pool{}, Options{})
+	want := []Worth{{"ingress-nginx", "config", 1}, {"traefik", "dataplane", 0}}
+	if !slices.Equal(r.Consumers, want) || r.AtLeast {
+		t.Errorf("%+v, at least %v", r.Consumers, r.AtLeast)
+	}
+	const line = "ingress-nginx: its replicas show what their dataplane will follow, within 1 s, which is in the number; traefik: its replicas show where the next connection goes"
+	if !slices.Contains(r.Argument(), Line{"CONSUMERS", line}) {
+		t.Errorf("%+v", r.Argument())
+	}
+	if r := Recommend(shop(ascending(19, 12)...), Pool{}, Options{}); r.Consumers != nil {
+		t.Errorf("%+v of kube-proxy alone", r.Consumers)
+	}
+}

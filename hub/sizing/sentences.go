@@ -243,6 +243,7 @@ func (r Recommendation) Argument() (ls []Line) {
 	if r.Episodes.Stuck > 0 {
 		add("STUCK", fmt.Sprintf("%d of %s had a stuck place: sleeping cannot fix that, and it is not in the number", r.Episodes.Stuck, report.Plural(r.Episodes.Used, "episode")))
 	}
+	add("CONSUMERS", r.consumerWords())
 	add("MISSING", r.missingWords())
 	add("GRACE", r.graceWords())
 	add("COST", r.costWords())
@@ -350,6 +351,23 @@ func basisWords(b Basis) string {
 		return "trials of `measure`, one regime"
 	}
 	return "own episodes"
+}
+
+// consumerWords says what the samples of consumers are worth.
+func (r Recommendation) consumerWords() string {
+	var parts []string
+	for i, w := range r.Consumers {
+		if i == 5 {
+			parts = append(parts, fmt.Sprintf("and %s more", report.Count(len(r.Consumers)-i)))
+			break
+		}
+		s := name(w.Kind) + ": " + report.Visible(report.Kind{Fidelity: w.Fidelity, LagBound: w.LagBound}.FidelityWords())
+		if w.LagBound > 0 {
+			s += ", which is in the number"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (r Recommendation) missingWords() string {
