@@ -112,6 +112,7 @@ func TestAdvices(t *testing.T) {
 		o.episode("statefulset/db", 2)
 	}
 	o.episode("pod/alone", 2)
+	o.episode("service/"+report.CanaryPrefix+"x7k2p", 9, 9, 9) // neither sized nor pooled
 	o.advised()
 	o.advised() // the pool is there now, and has grown from nothing
 	var all sizing.Advices
@@ -160,6 +161,30 @@ lastcall_workload_recommendation_info{basis="pool",lower_bound="false",namespace
 	}
 	if got, err := testutil.GatherAndLint(o.reg); err != nil || len(got) > 0 {
 		t.Error(got, err)
+	}
+}
+
+// TestGraceRecommended: there is a series where the grace period is too short for the sleep as recommended and the drain that was seen,
+// and nowhere else.
+func TestGraceRecommended(t *testing.T) {
+	o := newOffice(t)
+	for range 20 {
+		for workload, grace := range map[string]int64{"deployment/fits": 30, "deployment/short": 14} {
+			d := left(workload, o.now, 11.7)
+			d.Grace = &grace
+			o.store(workload, d)
+		}
+	}
+	o.advised()
+	if a := o.Advices().Items; len(a) != 2 || !a[1].Grace.DrainObserved || *a[1].Grace.Seconds < 15 || *a[1].Grace.Seconds > 30 {
+		t.Fatalf("%+v", a)
+	}
+	if err := testutil.GatherAndCompare(o.reg, strings.NewReader(fmt.Sprintf(`
+# HELP lastcall_workload_grace_period_recommended_seconds How long it must be for preStop as recommended and the longest drain that was seen; absent while it is as long as that.
+# TYPE lastcall_workload_grace_period_recommended_seconds gauge
+lastcall_workload_grace_period_recommended_seconds{namespace="prod",workload="short",workload_type="deployment"} %d
+`, *o.Advices().Items[1].Grace.Seconds)), "lastcall_workload_grace_period_recommended_seconds"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -247,8 +272,15 @@ lastcall_recommendation_exceeded_total{namespace="prod",workload="shop",workload
 	counters("1")
 	ended(12)
 	counters("2")
+	// One that had a stuck place ends after the one that followed it.
+	slow, next := o.episode("deployment/shop", 13), o.episode("deployment/shop", 3)
+	for _, e := range []report.Episode{next, slow} {
+		o.advice.tell([]*episode{{Episode: e}})
+		o.advised()
+	}
+	counters("3")
 	b := o.Advices().Items[0].Backtest
-	if b == nil || b.Tested != 4 || b.Exceeded != 2 || len(b.Worst) != 2 || b.Worst[0].Seconds != 12 || b.Worst[0].Recommended != 9 || b.Worst[1].Recommended != 4 {
+	if b == nil || b.Tested != 6 || b.Exceeded != 3 || len(b.Worst) != 3 || b.Worst[1].Seconds != 12 || b.Worst[1].Recommended != 9 || b.Worst[2].Recommended != 4 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -359,6 +391,10 @@ func TestWitnessOf(t *testing.T) {
 		{"closed one by one", report.Draining{Closed: 5, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, nil, "cut 0, drain 4.5"},
 		{"all cut when told", report.Draining{Cut: 5, CutAfterTold: bounds(4, 5), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "cut 4, drain 0.2"},
 		{"cut about when told", report.Draining{Cut: 2, CutAfterTold: bounds(0, 2), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, after seconds without", report.Draining{Closed: 9, Cut: 3, OpenAtTold: bounds(0, 3), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "cut 3, drain 0.2"},
+		{"two cut with the stop", report.Draining{Closed: 9, Cut: 2, OpenAtTold: bounds(0, 2), CutAfterTold: bounds(0, 2), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, and before that", report.Draining{Closed: 9, Cut: 4, OpenAtTold: bounds(0, 3), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, and nothing is known of before", report.Draining{Closed: 3, Cut: 3, OpenAtTold: bounds(0, 6), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
 		{"cut all the time", report.Draining{Cut: 9, CutAfterTold: bounds(4, 5), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
 		{"an end not seen", report.Draining{Closed: 5, Unended: 1, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, nil, "cut 0"},
 		{"some missed", report.Draining{Closed: 5, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, []string{"rate"}, ""},
@@ -426,11 +462,50 @@ func TestHistoryInMemory(t *testing.T) {
 	k := workloadKey{"shop", "deployment/web"}
 	o.join.rows["u"].episode = 7
 	o.chain.open[k] = &episode{Episode: report.Episode{ID: 7, Namespace: k.namespace, Workload: k.workload, Open: true, Begun: epoch, Ended: epoch, Left: 1}}
-	in, asOf, err := o.history(t.Context(), k, time.Time{}, true)
-	if err != nil || len(in.Episodes) != 1 || len(in.Episodes[0].Departures) != 1 || len(in.Workload.Containers) != 1 || !asOf.Equal(epoch) {
-		t.Errorf("%+v as of %v: %v", in, asOf, err)
+	in, of, err := o.history(t.Context(), k, time.Time{}, true)
+	if err != nil || len(in.Episodes) != 1 || len(in.Episodes[0].Departures) != 1 || len(in.Workload.Containers) != 1 || !of.at.Equal(epoch) {
+		t.Errorf("%+v as of %+v: %v", in, of, err)
 	}
 	if in, _, err := o.history(t.Context(), k, time.Time{}, false); err != nil || len(in.Episodes) != 0 {
 		t.Errorf("%+v: %v", in, err)
 	}
+}
+
+// TestTemplate: after a change the verdict is about what the workload's pods do from now on, not about those that left to make
+// room for them; and a pod that left after the workload was read is newer than that.
+func TestTemplate(t *testing.T) {
+	o := newOffice(t)
+	for i := range 41 {
+		o.episode("deployment/shop", 11.7*float64(i+1)/41)
+	}
+	read := func(e report.Episode, seconds int64) {
+		t.Helper()
+		grace, replicas := int64(45), 3
+		e.Template = &report.Template{At: e.Ended, Grace: &grace, Replicas: &replicas,
+			Containers: []report.Container{{Name: "server", PreStop: ledger.PreStop{Kind: ledger.PreStopSleep, Seconds: &seconds}}, {Name: "logger"}}}
+		if err := o.cfg.Store.Commit(t.Context(), store.Batch{Episodes: []report.Episode{e}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(when, want string, at time.Time) {
+		t.Helper()
+		var a sizing.Advice
+		if code := o.get("/v1/recommend", url.Values{"namespace": {"prod"}, "workload": {"deployment/shop"}}, &a); code != 200 {
+			t.Fatalf("%s: %d", when, code)
+		}
+		o.advice.again[workloadKey{"prod", "deployment/shop"}] = true
+		o.advised()
+		table := o.Advices().Items[0]
+		for _, a := range []sizing.Advice{a, table} {
+			if got := fmt.Sprintf("%s %d %d %v", a.Verdicts[0].Code, *a.Present.PreStop, *a.Present.Grace, a.Template); got != want || !a.AsOf.Equal(at) {
+				t.Errorf("%s: %s as of %v, want %s of %v", when, got, a.AsOf, want, at)
+			}
+		}
+	}
+	is("before", "too-short 5 30 false", o.now.Add(-time.Hour))
+	rollout := o.episode("deployment/shop", 3)
+	read(rollout, 12)
+	is("rolled out with 12 s", "fits 12 45 true", rollout.Ended)
+	o.episode("deployment/shop", 3) // a drain, of which nobody asks
+	is("a pod left since", "too-short 5 30 false", o.now.Add(-time.Hour))
 }

@@ -14,15 +14,22 @@ import (
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
-// history is what sizing takes of a workload: its newest episodes, the oldest first, and its configuration as the last pod that left
-// had it, at asOf. open: with those that may still go on, as they are now.
-func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open bool) (in sizing.Input, asOf time.Time, err error) {
+// configured is whose configuration a history has, and of when: the workload's own, or that of the last pod that left.
+type configured struct {
+	at       time.Time
+	template bool
+}
+
+// history is what sizing takes of a workload: its newest episodes, the oldest first, and its configuration. That is the workload's as it
+// was read when pods left; if none was, or pods left after it, that of the last one. open: with those that may still go on, as they are now.
+func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open bool) (in sizing.Input, of configured, err error) {
 	es, err := h.episodes(ctx, store.EpisodeFilter{Namespace: k.namespace, Workload: k.workload, Since: since, Limit: maxEpisodes})
 	if err != nil {
-		return in, asOf, err
+		return in, of, err
 	}
 	present := h.present()
 	var newest report.Departure
+	var template *report.Template
 	members := 0
 	for _, e := range es { // the newest first
 		if e.Open && !open {
@@ -33,7 +40,10 @@ func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open 
 		}
 		s, err := h.sample(ctx, e, present)
 		if err != nil {
-			return in, asOf, err
+			return in, of, err
+		}
+		if newest.T0.IsZero() && template == nil {
+			template = e.Template
 		}
 		for _, d := range s.Departures {
 			if len(d.Containers) > 0 && d.T0.After(newest.T0) {
@@ -43,13 +53,17 @@ func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open 
 		in.Episodes = append(in.Episodes, s)
 	}
 	slices.Reverse(in.Episodes)
-	in.Workload = sizing.Workload{Namespace: k.namespace, Name: k.workload, Containers: newest.Containers}
+	in.Workload, of = sizing.Workload{Namespace: k.namespace, Name: k.workload, Containers: newest.Containers}, configured{at: newest.T0}
 	if newest.Reason == ledger.Delete { // an eviction may ask for another
 		in.Workload.Grace = newest.Grace
 	}
+	if t := template; t != nil {
+		l := sizing.Live{Containers: t.Containers, Grace: t.Grace, Replicas: t.Replicas, Recreate: t.Recreate}
+		in.Workload, of = l.Workload(k.namespace, k.workload, newest.Containers), configured{t.At, true}
+	}
 	in.Now = present.now(in.Episodes)
 	in.NotMeasured = h.notMeasured(k)
-	return in, newest.T0, nil
+	return in, of, nil
 }
 
 // sample reads an episode's rows, and keeps of each what sizing needs.
@@ -195,6 +209,8 @@ func witnessOf(d report.Departure) (w sizing.Witness, ok bool) {
 			w.Cut = &cut.Least
 		case cut.Most == 0 && whole:
 			w.Cut = new(int)
+		case suddenly(d):
+			w.Cut = &cut.Most
 		}
 	}
 	// What is open when the server is killed ends with it.
@@ -210,4 +226,16 @@ func witnessOf(d report.Departure) (w sizing.Witness, ok bool) {
 		}
 	}
 	return w, w != sizing.Witness{}
+}
+
+// suddenly: resets came with the stop, though when that was is known to a second only, and one that cuts is gone within it: for 2 s and
+// more connections had ended and none by a reset, and then three and more did. A client that always resets, whatever its rate, does
+// that in at most 1.1 % of departures.
+func suddenly(d report.Departure) bool {
+	dr := d.Connections.Drain
+	if d.Told == nil || d.Told.Lo < 2 || dr.OpenAtTold == nil || dr.CutAfterTold == nil {
+		return false
+	}
+	before := dr.Closed + dr.Cut + dr.Unended - dr.OpenAtTold.Most
+	return before > 0 && dr.Cut >= 3 && dr.Cut == dr.CutAfterTold.Most
 }

@@ -39,8 +39,8 @@ type Config struct {
 	Gap time.Duration
 	// Consumers are kinds of places that a configuration declares, beside those that are known (see Consumers).
 	Consumers []string
-	// Tag says what an episode was; nil: nobody can.
-	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, error)
+	// Tag says what an episode was, and how the workload is configured; nil: nobody can.
+	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, *report.Template, error)
 	// Serves says how a workload is reached, without waiting; soon: in a moment more may be known. nil: nobody is told.
 	Serves func(namespace, workload string) (s serving.Serves, soon bool)
 	// Served are all ways that lead to some Service, nil likewise.
@@ -235,6 +235,8 @@ func (h *Hub) due(all bool) (rows []*row) {
 		case r.dirty && now.Sub(r.born) > time.Second && now.Sub(r.stored) > max(5*time.Second, now.Sub(r.born)/4):
 			open = append(open, r)
 		case r.over(now) && !r.dirty: // not with the change just taken: its commit may fail
+			d, _ := r.look().build(now)
+			h.metrics.workloads.over(d)
 			delete(h.join.rows, uid)
 			delete(h.chain.of, uid)
 		}
@@ -334,15 +336,19 @@ func (h *Hub) tag(ctx context.Context, episodes []*episode) {
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, 5*time.Second) // rows must be stored, whatever the API server does
-		tag, err := h.cfg.Tag(asking, e.Namespace, e.Workload, revs, begun)
+		tag, template, err := h.cfg.Tag(asking, e.Namespace, e.Workload, revs, begun)
 		cancel()
 		if err != nil {
 			h.cfg.Log.Debug("cannot say what an episode was", "namespace", e.Namespace, "workload", e.Workload, "err", err)
-			continue
+			tag = e.Tag
 		}
 		h.mu.Lock()
-		if e.Tag != tag {
+		if e.Tag != tag || template != nil {
 			e.Tag = tag
+			if template != nil {
+				template.At = h.cfg.Now()
+				e.Template = template
+			}
 			if k := (workloadKey{e.Namespace, e.Workload}); h.chain.open[k] == e {
 				e.dirty = true
 			} else if h.chain.open[k] == nil {

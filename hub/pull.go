@@ -431,7 +431,7 @@ func (j *joiner) implausible(n *node, e *ledger.Event, now time.Time) string {
 		}
 	}
 	for _, x := range e.Exits {
-		if len(x.Name) > 253 || ahead(x.Told) {
+		if len(x.Name) > 253 || ahead(x.Told) || ahead(x.By) {
 			return "an exit that is none"
 		}
 	}

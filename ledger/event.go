@@ -174,6 +174,7 @@ func (e *Event) onTimeline(of func(time.Time) time.Time) {
 	e.Exits = slices.Clone(e.Exits)
 	for i := range e.Exits {
 		move(&e.Exits[i].Told)
+		move(&e.Exits[i].By)
 	}
 	if e.Witness != nil {
 		e.Witness.onTimeline(move)

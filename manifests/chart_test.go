@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -123,6 +124,8 @@ func TestWrongValues(t *testing.T) {
 		{"image.digest=abc", "at '/image/digest'"},
 		{"tls.mode=none", "at '/tls/mode': value must be one of 'helm', 'existingSecret', 'selfSigned'"},
 		{"tls.mode=existingSecret", "tls.existingSecret must name the Secret"},
+		{"monitoring.dashboards.label=x", "at '/monitoring/dashboards': additional properties 'label' not allowed"},
+		{"monitoring.prometheusRule.enabled=yes", "at '/monitoring/prometheusRule/enabled': got string, want boolean"},
 		{"monitoring.podMonitor.namespace=x", "at '/monitoring/podMonitor': additional properties 'namespace' not allowed"},
 	} {
 		t.Run(tc.set, func(t *testing.T) {
@@ -147,12 +150,19 @@ type (
 			Selector            metav1.LabelSelector `json:"selector"`
 			PodMetricsEndpoints []endpoint           `json:"podMetricsEndpoints"`
 			Endpoints           []endpoint           `json:"endpoints"`
+			Groups              []any                `json:"groups"` // dashboards/ tests them
 		} `json:"spec"`
 	}
 	endpoint struct {
-		Port        string `json:"port"`
-		HonorLabels bool   `json:"honorLabels"`
-		Interval    string `json:"interval"`
+		Port        string       `json:"port"`
+		HonorLabels bool         `json:"honorLabels"`
+		Interval    string       `json:"interval"`
+		Relabelings []relabeling `json:"relabelings"`
+	}
+	relabeling struct {
+		SourceLabels []string `json:"sourceLabels"`
+		TargetLabel  string   `json:"targetLabel"`
+		Replacement  string   `json:"replacement"`
 	}
 )
 
@@ -288,7 +298,10 @@ func TestCombinations(t *testing.T) {
 			more: []string{"PodMonitor lastcall-agent", "ServiceMonitor lastcall-hub"},
 			check: func(t *testing.T, _, _ corev1.PodSpec, all map[string]any) {
 				agents, hubs := get[monitor](t, all, "PodMonitor lastcall-agent"), get[monitor](t, all, "ServiceMonitor lastcall-hub")
-				if diff := cmp.Diff([][]endpoint{{{"metrics", true, "15s"}}, nil, nil, {{"metrics", true, ""}}},
+				// The rules and dashboards know these jobs.
+				agent, hub := relabeling{TargetLabel: "job", Replacement: "lastcall-agent"}, relabeling{TargetLabel: "job", Replacement: "lastcall-hub"}
+				node := relabeling{SourceLabels: []string{"__meta_kubernetes_pod_node_name"}, TargetLabel: "instance"}
+				if diff := cmp.Diff([][]endpoint{{{"metrics", true, "15s", []relabeling{agent, node}}}, nil, nil, {{"metrics", true, "", []relabeling{hub}}}},
 					[][]endpoint{agents.Spec.PodMetricsEndpoints, agents.Spec.Endpoints, hubs.Spec.PodMetricsEndpoints, hubs.Spec.Endpoints}); diff != "" {
 					t.Error(diff)
 				}
@@ -298,6 +311,36 @@ func TestCombinations(t *testing.T) {
 				ports := get[corev1.Service](t, all, "Service lastcall-hub").Spec.Ports
 				if !slices.ContainsFunc(ports, func(p corev1.ServicePort) bool { return p.Name == "metrics" && p.Port == 9751 }) {
 					t.Errorf("no port metrics: %+v", ports)
+				}
+			}},
+		{name: "rules and dashboards", sets: []string{"tls.mode=selfSigned", "monitoring.prometheusRule.enabled=true", "monitoring.prometheusRule.labels.release=prom",
+			"monitoring.dashboards.enabled=true", "monitoring.dashboards.annotations.grafana_folder=lastcall"},
+			more: []string{"PrometheusRule lastcall-rules", "PrometheusRule lastcall-alerts",
+				"ConfigMap lastcall-dashboard-last-call", "ConfigMap lastcall-dashboard-workload", "ConfigMap lastcall-dashboard-agents"},
+			check: func(t *testing.T, _, _ corev1.PodSpec, all map[string]any) {
+				for _, name := range []string{"rules", "alerts"} {
+					text, err := os.ReadFile("../dashboards/" + name + ".yaml")
+					if err != nil {
+						t.Fatal(err)
+					}
+					var want struct{ Groups []any }
+					if err := yaml.Unmarshal(text, &want); err != nil {
+						t.Fatal(err)
+					}
+					got := get[monitor](t, all, "PrometheusRule lastcall-"+name)
+					if diff := cmp.Diff(want.Groups, got.Spec.Groups); diff != "" || got.Labels["release"] != "prom" {
+						t.Errorf("labels %v; groups (-want +got):\n%s", got.Labels, diff)
+					}
+				}
+				for _, name := range []string{"last-call", "workload", "agents"} {
+					m := get[corev1.ConfigMap](t, all, "ConfigMap lastcall-dashboard-"+name)
+					var board struct{ UID string }
+					if err := json.Unmarshal([]byte(m.Data["lastcall-"+name+".json"]), &board); err != nil || !strings.HasPrefix(board.UID, "lastcall-") {
+						t.Errorf("%s: %v, uid %q", name, err, board.UID)
+					}
+					if m.Labels["grafana_dashboard"] != "1" || m.Annotations["grafana_folder"] != "lastcall" {
+						t.Errorf("%s: %v %v", name, m.Labels, m.Annotations)
+					}
 				}
 			}},
 		{name: "image", sets: []string{"tls.mode=selfSigned", "image.repository=registry.example:5000/me/lastcall", "image.tag=v9", "image.digest=" + digest,
@@ -540,7 +583,7 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
-// TestRights is the whole of what anybody gets. docs/install.md tells the reasons.
+// TestRights is the whole of what anybody gets. docs/security.md tells the reasons.
 func TestRights(t *testing.T) {
 	for _, tc := range []struct{ release, prefix string }{{"lastcall", "lastcall"}, {"my-lastcall", "my-lastcall"}, {"prod", "prod-lastcall"}} {
 		t.Run(tc.release, func(t *testing.T) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the testbed runs: etcd, containerd, runc, CNI plugins, iptables, nftables, and a few small
-# tools, from the distribution; and the programs named as arguments (the tests want chromium). Does nothing where
-# they are there already.
+# tools, from the distribution; and the programs named as arguments (the tests want chromium, haproxy and pip3). Does
+# nothing where they are there already.
 set -euo pipefail
 if [ "$(uname -s)" != Linux ]; then
   echo "the testbed needs Linux (network namespaces, nf_tables); here: $(uname -s)" >&2
@@ -18,7 +18,8 @@ declare -A package=(
   [/usr/lib/cni/ptp]=containernetworking-plugins [iptables]=iptables [nft]=nftables
   [ipset]=ipset [conntrack]=conntrack [ip]=iproute2 [nsenter]=util-linux [mount]=mount [curl]=curl
 )
-for program in "$@"; do package[$program]=$program; done
+declare -A otherwise=([pip3]=python3-pip)
+for program in "$@"; do package[$program]=${otherwise[$program]:-$program}; done
 missing=()
 for program in "${!package[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")

@@ -26,6 +26,7 @@ func specFlags(cmd *cobra.Command, spec *testbed.Spec) func() error {
 	nodes := f.String("nodes", "nftables,iptables-nft", "nodes: [N*]MODE[@KUBE-PROXY-VERSION],... with MODE nftables, iptables-nft or iptables-legacy")
 	thin := f.String("thin", "", "thin nodes, kube-proxy only, written like --nodes")
 	f.StringArrayVar(&spec.KubeProxy, "kube-proxy", nil, "setting of every kube-proxy's configuration, like nftables.minSyncPeriod=10s (repeatable)")
+	with := f.String("with", "", "what runs in the cluster beside: contour (with Envoy, from PyPI), coredns, haproxy (Debian's; needs coredns), comma separated, each with @VERSION if need be")
 	f.BoolVar(&spec.DualStack, "dual-stack", false, "IPv6 beside IPv4, for nodes, pods and Services that ask for it")
 	f.IntVar(&spec.Verbosity, "v", 0, "log level of the Kubernetes components")
 	f.IntVar(&spec.Port, "port", 0, "port of the API server on 127.0.0.1, 0 picks one")
@@ -35,6 +36,9 @@ func specFlags(cmd *cobra.Command, spec *testbed.Spec) func() error {
 		}
 		if spec.Thin, err = testbed.ParseNodes(*thin); err != nil {
 			return fmt.Errorf("--thin: %w", err)
+		}
+		if spec.With, err = testbed.ParseWith(*with); err != nil {
+			return fmt.Errorf("--with: %w", err)
 		}
 		return nil
 	}
@@ -67,7 +71,7 @@ func build() *cobra.Command {
 	var spec testbed.Spec
 	cmd := &cobra.Command{
 		Use:   "build",
-		Short: "Build the Kubernetes components that up would need",
+		Short: "Build the components that up would need",
 		Args:  cobra.NoArgs,
 	}
 	parse := specFlags(cmd, &spec)

@@ -45,7 +45,7 @@ type replica struct {
 	poller *consumer.Poller
 	books  *ledger.Ledger
 	cancel context.CancelFunc
-	named  bool // DNS: it serves headless Services, and the others do not
+	named  bool // DNS: it is asked for headless Services, by name
 }
 
 // consumersOf reads the flag --consumers: "" for none, "auto" for what well-known labels find, or a file.
@@ -249,7 +249,7 @@ func (c *consumers) apply(changes []ledger.Change) {
 	for _, r := range c.at {
 		var own []ledger.Change
 		for _, ch := range changes {
-			if ch.Excluded || ch.Headless == r.named && (ch.Left == nil || r.sendsTo(*ch.Left)) {
+			if r.takes(ch) {
 				own = append(own, ch)
 			}
 		}
@@ -259,7 +259,7 @@ func (c *consumers) apply(changes []ledger.Change) {
 		watch, forget := r.books.Apply(own)
 		r.poller.Forget(forget)
 		r.poller.Watch(watch)
-		if entered && !r.named || len(names) > 0 && r.named {
+		if entered && !r.named || len(names) > 0 {
 			r.poller.Look(names)
 		}
 	}
@@ -285,6 +285,24 @@ func (c *consumers) enter(changes []ledger.Change) (entered bool, names []consum
 
 // maxHeadless bounds the names that a new DNS replica is asked for; those of later additions come by themselves.
 const maxHeadless = 2000
+
+// takes says whether a change concerns this replica. DNS is asked for headless Services only. Proxies send to the pods of
+// those too where they are told to, HAProxy by its server-template for one, but to most they do not: so only where the
+// pod was active.
+func (r *replica) takes(ch ledger.Change) bool {
+	switch {
+	case ch.Excluded:
+		return true
+	case r.named && !ch.Headless:
+		return false
+	case ch.Left == nil:
+		return true
+	case ch.Headless && !r.named:
+		active, _ := r.poller.Active(*ch.Left)
+		return active
+	}
+	return r.sendsTo(*ch.Left)
+}
 
 // sendsTo says whether a removal concerns this replica: the path was active there when it was last looked at, or
 // the endpoint is younger than that. Nothing is opened at a replica that was never read.

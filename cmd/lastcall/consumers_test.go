@@ -29,7 +29,7 @@ import (
 func TestConsumers(t *testing.T) {
 	var urls atomic.Pointer[[]string]
 	show := func(addresses ...string) { urls.Store(&addresses) }
-	show("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80")
+	show("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80")
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.URL.Path != "/api/http/services" {
 			io.WriteString(w, "[]") //nolint:errcheck // the client left
@@ -84,11 +84,12 @@ func TestConsumers(t *testing.T) {
 		now := time.Now()
 		return ledger.Change{At: now, Left: &ledger.Removal{Key: key(n), Seen: now}}
 	}
-	// Two that are there, one of a Service that Traefik does not serve, one of a headless Service.
-	headless := left(1)
-	headless.Headless = true
-	// Of a Service that it does not serve alone: it is not asked.
-	c.apply([]ledger.Change{left(9), headless})
+	// Two that are there, one of a Service that Traefik does not serve, and two of headless Services, of which it serves one.
+	headless, elsewhere := left(5), left(9)
+	headless.Headless, elsewhere.Headless = true, true
+	headless.Left.Path.Service.Name, elsewhere.Left.Path.Service.Name = "peers", "peers"
+	// Of Services that it does not serve alone: it is not asked.
+	c.apply([]ledger.Change{left(9), elsewhere})
 	if s := c.status().Replicas[0]; s.Pending != 0 || s.Asked[consumer.Pending] != 0 {
 		t.Errorf("asked for what it does not serve: %+v", s)
 	}
@@ -97,17 +98,17 @@ func TestConsumers(t *testing.T) {
 	}
 	// kube-proxy's ledger is told first, and keeps the announcement for the line that its commit will write.
 	books.Apply([]ledger.Change{{At: time.Now(), Departed: &ledger.Departure{Pod: ledger.Pod{UID: "pod-1"}, Reason: ledger.Delete}}, left(1)})
-	c.apply([]ledger.Change{left(1), left(2), left(9), headless})
+	c.apply([]ledger.Change{left(1), left(2), left(9), headless, elsewhere})
 	show("10.0.0.3:80", "10.0.0.4:80")
 	landed := "removals traefik edge/traefik-x landed"
-	until("both landed", func() bool {
+	until("the three landed", func() bool {
 		n := 0
 		for _, l := range lines(t, ring) {
 			if strings.HasPrefix(l, landed) {
 				n += strings.Count(l, "pod-")
 			}
 		}
-		return n == 2
+		return n == 3
 	})
 	if s := c.status().Replicas[0]; s.Pending != 0 {
 		t.Errorf("%d pending", s.Pending)
@@ -152,7 +153,7 @@ func TestConsumers(t *testing.T) {
 	series := `# HELP lastcall_removals_total Removals by how they ended. Every removal ends in exactly one outcome.
 # TYPE lastcall_removals_total counter
 `
-	for _, o := range []string{"absent 0", "excluded 1", "expired 0", "gap 1", "landed 2", "restored 0", "superseded 0"} {
+	for _, o := range []string{"absent 0", "excluded 1", "expired 0", "gap 1", "landed 3", "restored 0", "superseded 0"} {
 		name, n, _ := strings.Cut(o, " ")
 		series += fmt.Sprintf("lastcall_removals_total{family=\"ipv4\",outcome=%q,place=\"kube-proxy\"} 0\n", name)
 		series += fmt.Sprintf("lastcall_removals_total{family=\"ipv4\",outcome=%q,place=\"traefik\"} %s\n", name, n)

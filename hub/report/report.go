@@ -171,7 +171,7 @@ type Container struct {
 	// Serves: this container has the Service's target port.
 	Serves  bool           `json:"serves,omitempty"`
 	PreStop ledger.PreStop `json:"prestop"`
-	// ExitCode and Finished (seconds after T0) are nil until the container has ended, or if nobody saw it.
+	// ExitCode and Finished (seconds after T0, at the latest) are nil until the container has ended, or if nobody saw it.
 	ExitCode *int32   `json:"exit_code,omitempty"`
 	Finished *float64 `json:"finished_seconds,omitempty"`
 }
@@ -206,6 +206,17 @@ type Episode struct {
 	Most      int       `json:"most_terminating"`    // pods between T0 and the end of their grace at once
 	LastCall  *Span     `json:"last_call,omitempty"` // of the worst departure
 	Worst     string    `json:"worst,omitempty"`     // its UID
+	// Template is the workload's own while its pods left, in a rollout that of the pods that came; nil if nobody read it.
+	Template *Template `json:"template,omitempty"`
+}
+
+// Template is what a workload's pods are configured to do when they leave, as it was read at a moment.
+type Template struct {
+	At         time.Time   `json:"at"`
+	Containers []Container `json:"containers"`
+	Grace      *int64      `json:"grace_seconds,omitempty"`
+	Replicas   *int        `json:"replicas,omitempty"`
+	Recreate   bool        `json:"recreate,omitempty"` // a Deployment with this strategy
 }
 
 // Explanation is the answer to `explain` for a workload or a pod: an episode with its departures, worst first.

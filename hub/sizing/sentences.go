@@ -176,7 +176,7 @@ func (v Verdict) ToDo() string {
 	case LongerThanNeeded:
 		return fmt.Sprintf("Let %s sleep %s in preStop, if rollouts and drains are to be faster.", container(v.Container), secs(max(*v.Needs, 1)))
 	case TooFew, NothingLeft:
-		return "Wait for more rollouts."
+		return "Wait for more rollouts. `kubectl lastcall measure` has a first answer in 90 s."
 	case Unreadable:
 		if v.Container == "" {
 			return "Declare the containerPort of the container that serves."
@@ -234,7 +234,7 @@ func (r Recommendation) Argument() (ls []Line) {
 	add("WHY", r.why())
 	add("BASIS", r.basis())
 	if d := r.Driver; d != nil {
-		s := fmt.Sprintf("without %s %s would do; it alone was later than that in %d of %s", name(d.Node), secs(d.Seconds), d.Episodes, report.Plural(d.Of, "episode"))
+		s := fmt.Sprintf("without %s %s would do; it alone was later than that in %d of %s", name(d.who()), secs(d.Seconds), d.Episodes, report.Plural(d.Of, "episode"))
 		if d.Episodes < repeated {
 			s += ", which may have been an accident"
 		}

@@ -36,6 +36,7 @@ func Build(ctx context.Context, dir string) (string, error) {
 // Agent is an agent that runs in a node's network namespace.
 type Agent struct {
 	Node   string
+	v1     string // where it serves /v1
 	http   *http.Client
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -49,7 +50,7 @@ type Agent struct {
 
 // Start starts the agent and returns when it is ready. Its log goes to log.
 func Start(ctx context.Context, c *testbed.Cluster, binary, node string, log io.Writer, args ...string) (*Agent, error) {
-	a := &Agent{Node: node, exited: make(chan struct{}), grown: make(chan struct{}),
+	a := &Agent{Node: node, v1: "http://127.0.0.1:9749/v1", exited: make(chan struct{}), grown: make(chan struct{}),
 		http: &http.Client{Transport: &http.Transport{DialContext: c.Dialer(node)}}}
 	n, err := c.Node(node)
 	if err != nil {
@@ -69,6 +70,15 @@ func Start(ctx context.Context, c *testbed.Cluster, binary, node string, log io.
 	}
 	return a, nil
 }
+
+// Beside is an agent that runs in a pod of the node, beside a consumer: it can be followed and asked for V1, no more. The client
+// dials into the pod network and sends a token.
+func Beside(node, podIP string, client *http.Client) *Agent {
+	return &Agent{Node: node, v1: "https://" + net.JoinHostPort(podIP, "9748") + "/v1", http: client, exited: make(chan struct{}), grown: make(chan struct{})}
+}
+
+// V1 fetches what the agent serves below /v1.
+func (a *Agent) V1(ctx context.Context, path string) (string, error) { return a.Get(ctx, a.v1+path) }
 
 func (a *Agent) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
@@ -133,7 +143,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 }
 
 func (a *Agent) follow(ctx context.Context, since uint64, each func(ledger.Event)) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:9749/v1/events?follow=1&since=%d", since), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/events?follow=1&since=%d", a.v1, since), nil)
 	if err != nil {
 		return err
 	}
@@ -142,6 +152,9 @@ func (a *Agent) follow(ctx context.Context, since uint64, each func(ledger.Event
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
 	return ledger.ReadEvents(resp.Body, func(e ledger.Event) {
 		a.mu.Lock()
 		defer a.mu.Unlock()

@@ -46,7 +46,7 @@ func missingComponents(spec Spec) map[string][]string {
 // build fills the cache with what the spec needs. Two builds at once wait for
 // each other; a component appears in the cache whole or not at all.
 func build(ctx context.Context, spec Spec, p *progress) error {
-	if len(missingComponents(spec)) == 0 {
+	if len(missingComponents(spec)) == 0 && len(missingGuests(spec)) == 0 {
 		return nil
 	}
 	if lookPath("go") == "" {
@@ -65,7 +65,7 @@ func build(ctx context.Context, spec Spec, p *progress) error {
 			return fmt.Errorf("building Kubernetes %s: %w", version, err)
 		}
 	}
-	return nil
+	return buildGuests(ctx, spec, p)
 }
 
 // removeAbandoned deletes what a killed build left. The caller holds the lock.
@@ -156,12 +156,20 @@ func stillBuilding(p *progress, name string, started time.Time) (stop func()) {
 
 // runGo runs the go command in dir, static and reproducible.
 func runGo(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	return outputOf(ctx, goCommand(ctx, dir, args...))
+}
+
+func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, lookPath("go"), args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOWORK=off", "GO111MODULE=on", "GOOS=", "GOARCH=")
 	// An interrupt lets go end its compilers; a kill would orphan them.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+func outputOf(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -169,7 +177,7 @@ func runGo(ctx context.Context, dir string, args ...string) ([]byte, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("go %s: %w\n%s", args[0], err, lastLines(stderr.Bytes(), 20))
+		return nil, fmt.Errorf("%s %s: %w\n%s", filepath.Base(cmd.Path), cmd.Args[1], err, lastLines(stderr.Bytes(), 20))
 	}
 	return out, nil
 }

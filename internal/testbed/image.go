@@ -43,8 +43,8 @@ func ImageFromBinary(ref, path string, links ...string) (Image, error) {
 	return imageFromBytes(ref, filepath.Base(path), binary, links)
 }
 
-func imageFromBytes(ref, base string, binary []byte, links []string) (Image, error) {
-	files, err := layer(base, binary, links)
+func imageFromBytes(ref, base string, binary []byte, links []string, more ...tarlayer.Entry) (Image, error) {
+	files, err := layer(base, binary, links, more)
 	if err != nil {
 		return Image{}, fmt.Errorf("making image %s: %w", ref, err)
 	}
@@ -67,12 +67,12 @@ func imageFromBytes(ref, base string, binary []byte, links []string) (Image, err
 	return Image{Name: ref, image: image}, nil
 }
 
-func layer(base string, binary []byte, links []string) (v1.Layer, error) {
+func layer(base string, binary []byte, links []string, more []tarlayer.Entry) (v1.Layer, error) {
 	entries := []tarlayer.Entry{{Name: "bin/", Mode: 0o755}, {Name: "etc/", Mode: 0o755}, {Name: "tmp/", Mode: 0o755}, {Name: base, Mode: 0o755, Body: binary}}
 	for _, link := range links {
 		entries = append(entries, tarlayer.Entry{Name: link, Mode: 0o777, Link: "/" + base})
 	}
-	return tarlayer.New(time.Unix(0, 0), entries)
+	return tarlayer.New(time.Unix(0, 0), append(entries, more...))
 }
 
 // write stores the image as what `ctr images import` reads.

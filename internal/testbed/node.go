@@ -157,7 +157,7 @@ func cniConfig(n Node) string {
 
 // kubeletConfig is a KubeletConfiguration.
 func (c *Cluster) kubeletConfig(n Node) map[string]any {
-	return map[string]any{
+	config := map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1",
 		"kind":       "KubeletConfiguration",
 		"authentication": map[string]any{
@@ -193,6 +193,10 @@ func (c *Cluster) kubeletConfig(n Node) map[string]any {
 		"kubeAPIQPS":                    200,
 		"kubeAPIBurst":                  400,
 	}
+	if _, ok := c.Spec.has("coredns"); ok {
+		config["clusterDNS"], config["clusterDomain"] = []string{dnsIP}, clusterDomain
+	}
+	return config
 }
 
 func (c *Cluster) kubelet(n Node) command {

@@ -5,6 +5,7 @@ package testbed
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -36,6 +37,9 @@ func RequireCluster(t testing.TB, spec Spec) *Cluster {
 	}
 	if missing := missingComponents(spec); len(missing) > 0 && !must {
 		t.Skipf("needs a cluster, and Kubernetes %v is not built yet: REQUIRE_CLUSTER=1 or `go run ./bench/testbed build` does that", spec.versions())
+	}
+	if missing := missingGuests(spec); len(missing) > 0 && !must {
+		t.Skipf("needs a cluster with %s, which is not there yet: REQUIRE_CLUSTER=1 or `go run ./bench/testbed build --with %s` does that", missing[0].name, strings.Join(spec.With, ","))
 	}
 	before, err := Attach(spec.Dir, spec.Name)
 	wasRunning := err == nil && before.healthy(t.Context()) == nil

@@ -43,6 +43,10 @@ type Spec struct {
 	// Service has to ask for more.
 	DualStack bool `json:",omitempty"`
 
+	// With are ingress controllers, DNS servers and proxies that run in the cluster as users run them: contour, coredns and
+	// haproxy, each with @VERSION if need be. See with.go.
+	With []string `json:",omitempty"`
+
 	// Audit keeps a log of what service accounts ask of the API server, see Cluster.Audit.
 	Audit bool `json:",omitempty"`
 }
@@ -155,10 +159,12 @@ func (s Spec) withDefaults() (Spec, error) {
 		}
 		s.CacheDir = dir
 	}
+	with, errWith := withVersions(s.With)
+	s.With = with
 	var errDir, errCache error
 	s.Dir, errDir = filepath.Abs(s.Dir)
 	s.CacheDir, errCache = filepath.Abs(s.CacheDir)
-	return s, errors.Join(errDir, errCache, s.validate())
+	return s, errors.Join(errDir, errCache, errWith, s.validate())
 }
 
 func (s Spec) validate() error {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,6 +23,7 @@ type Status struct {
 	Problem    string `json:",omitempty"` // why it does not work, if it does not
 	Services   []Service
 	Nodes      []NodeStatus
+	Guests     []Guest `json:",omitempty"` // pods of what Spec.With brought
 }
 
 // NodeStatus is a Node, and whether the API server calls it ready.
@@ -54,7 +56,24 @@ func (c *Cluster) Status(ctx context.Context) Status {
 		}
 		s.Nodes = append(s.Nodes, NodeStatus{Node: n, Ready: state})
 	}
+	s.Guests = c.guestsNow(ctx, &s.Problem)
 	return s
+}
+
+// guestsNow lists the guests, and adds to the problem what is wrong with them.
+func (c *Cluster) guestsNow(ctx context.Context, problem *string) []Guest {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	all, err := c.Guests(ctx)
+	if err != nil && *problem == "" {
+		*problem = err.Error()
+	}
+	for _, g := range all {
+		if !g.Ready && *problem == "" {
+			*problem = fmt.Sprintf("pod %s of %s is not ready", g.Pod, g.Of)
+		}
+	}
+	return all
 }
 
 func (c *Cluster) readiness(ctx context.Context) map[string]string {
@@ -100,6 +119,13 @@ func (s Status) Print(out io.Writer) error {
 			pid, up = "-", svc.Status
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\t\n", svc.Machine, svc.Name, pid, up)
+	}
+	if len(s.Guests) > 0 {
+		fmt.Fprintln(w, "\t\t\t\t\t")
+		fmt.Fprintln(w, "WITH\tPOD\tNODE\tREADY\tADDRESS\t")
+	}
+	for _, g := range s.Guests {
+		fmt.Fprintf(w, "%s\t%s/%s\t%s\t%t\t%s\t\n", strings.TrimSpace(g.Of+" "+g.Version), g.Namespace, g.Pod, g.Node, g.Ready, g.IP)
 	}
 	return w.Flush()
 }

@@ -103,9 +103,10 @@ func (s Spec) sameCluster(running Spec) bool {
 	if s.Port == 0 {
 		s.Port = running.Port
 	}
-	lists := slices.Equal(s.Nodes, running.Nodes) && slices.Equal(s.Thin, running.Thin) && slices.Equal(s.KubeProxy, running.KubeProxy)
-	s.Nodes, s.Thin, s.KubeProxy = nil, nil, nil
-	running.Nodes, running.Thin, running.KubeProxy = nil, nil, nil
+	lists := slices.Equal(s.Nodes, running.Nodes) && slices.Equal(s.Thin, running.Thin) && slices.Equal(s.KubeProxy, running.KubeProxy) &&
+		slices.Equal(s.With, running.With)
+	s.Nodes, s.Thin, s.KubeProxy, s.With = nil, nil, nil, nil
+	running.Nodes, running.Thin, running.KubeProxy, running.With = nil, nil, nil, nil
 	return lists && reflect.DeepEqual(s, running)
 }
 
@@ -116,6 +117,9 @@ func (s Spec) summary() string {
 	}
 	if len(s.KubeProxy) > 0 {
 		text += ", kube-proxy " + strings.Join(s.KubeProxy, " ")
+	}
+	if len(s.With) > 0 {
+		text += ", with " + strings.Join(s.With, ", ")
 	}
 	return text
 }
@@ -180,6 +184,9 @@ func bringUp(ctx context.Context, spec Spec, p *progress) (*Cluster, error) {
 	}
 	p.say("namespaces, links and certificates are made")
 	if err := c.startEverything(ctx, images, p); err != nil {
+		return nil, err
+	}
+	if err := c.startGuests(ctx, p); err != nil {
 		return nil, err
 	}
 	s.Complete = true
