@@ -409,7 +409,7 @@ func (h *Hub) Explanation(ctx context.Context, id int64) (report.Explanation, er
 	h.mu.Lock()
 	for _, e := range h.chain.open {
 		if e.ID == id {
-			x.Episode, found = e.Episode, true
+			x.Episode, found = e.with(live), true
 		}
 	}
 	h.mu.Unlock()

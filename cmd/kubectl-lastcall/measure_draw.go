@@ -138,7 +138,7 @@ func (m measurement) lines() (ls []sizing.Line) {
 	}
 	add("COVERAGE", m.coverage())
 	add("LEFT OUT", m.leftOut())
-	add("MEASURED", measured(m.Recommendation.Regime.Places))
+	add("MEASURED", sizing.MeasuredWords(m.Recommendation.Regime.Places))
 	add("SAYS", m.says())
 	add("NOT SAID", m.saysNot())
 	add("NEXT", m.next())

@@ -88,7 +88,7 @@ func TestConsumers(t *testing.T) {
 	headless, elsewhere := left(5), left(9)
 	headless.Headless, elsewhere.Headless = true, true
 	headless.Left.Path.Service.Name, elsewhere.Left.Path.Service.Name = "peers", "peers"
-	// Of Services that it does not serve alone: it is not asked.
+	// Of a Service that it does not serve alone: it is not asked.
 	c.apply([]ledger.Change{left(9), elsewhere})
 	if s := c.status().Replicas[0]; s.Pending != 0 || s.Asked[consumer.Pending] != 0 {
 		t.Errorf("asked for what it does not serve: %+v", s)
