@@ -1,6 +1,9 @@
 package main
 
+//lint:file-ignore SA1019 schema v1 is read by every Grafana, v2 by the newest only
+
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,6 +20,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+	"sigs.k8s.io/yaml"
 
 	markdown "github.com/grafana/grafana-foundation-sdk/go/text"
 )
@@ -82,11 +86,11 @@ func read(t *testing.T) map[string]dashboard.Dashboard {
 }
 
 func strict(text []byte) (b dashboard.Dashboard, err error) {
-	// Without an error it returns one that has none in it (v0.0.22).
-	if err := b.UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
+	// Without an error it returns one that has none in it, and leaves out the panels (v0.0.22): it only checks.
+	if err := new(dashboard.Dashboard).UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
 		return b, err
 	}
-	return b, nil
+	return b, json.Unmarshal(text, &b)
 }
 
 // TestStrict: the check above can fail.
@@ -200,7 +204,7 @@ func problems(t *testing.T, board string, p *dashboard.Panel, titles map[string]
 		bad("asks nothing")
 	}
 	for _, target := range p.Targets {
-		q, ok := target.(prometheus.Dataquery)
+		q, ok := target.(*prometheus.Dataquery)
 		if !ok {
 			bad("a query is %T", target)
 			continue
@@ -227,7 +231,7 @@ func TestKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{"up": true}
+	known := map[string]bool{"up": true, "lastcall_build_info": true} // of Go's collectors
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)`").FindAllStringSubmatch(string(reference), -1) {
 		known[m[1]] = true
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
@@ -251,7 +255,7 @@ func TestKnown(t *testing.T) {
 		for _, p := range b.Panels {
 			if p.Panel != nil {
 				for _, q := range p.Panel.Targets {
-					all = append(all, q.(prometheus.Dataquery).Expr)
+					all = append(all, q.(*prometheus.Dataquery).Expr)
 				}
 			}
 		}
@@ -285,4 +289,33 @@ func TestKnown(t *testing.T) {
 			t.Errorf("nobody uses %s", name)
 		}
 	}
+}
+
+type (
+	group struct {
+		Name  string `json:"name"`
+		Rules []rule `json:"rules"`
+	}
+	rule struct {
+		Record        string            `json:"record"`
+		Alert         string            `json:"alert"`
+		Expr          string            `json:"expr"`
+		For           string            `json:"for"`
+		KeepFiringFor string            `json:"keep_firing_for"`
+		Labels        map[string]string `json:"labels"`
+		Annotations   map[string]string `json:"annotations"`
+	}
+)
+
+func groups(t *testing.T, name string) []group {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Groups []group }
+	if err := yaml.UnmarshalStrict(text, &file); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return file.Groups
 }

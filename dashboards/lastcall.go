@@ -1,5 +1,7 @@
 package main
 
+//lint:file-ignore SA1019 schema v1 is read by every Grafana, v2 by the newest only
+
 import (
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"

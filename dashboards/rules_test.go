@@ -16,35 +16,6 @@ import (
 	upstream "github.com/lastcall-k8s/lastcall/internal/prometheus"
 )
 
-type (
-	group struct {
-		Name  string `json:"name"`
-		Rules []rule `json:"rules"`
-	}
-	rule struct {
-		Record        string            `json:"record"`
-		Alert         string            `json:"alert"`
-		Expr          string            `json:"expr"`
-		For           string            `json:"for"`
-		KeepFiringFor string            `json:"keep_firing_for"`
-		Labels        map[string]string `json:"labels"`
-		Annotations   map[string]string `json:"annotations"`
-	}
-)
-
-func groups(t *testing.T, name string) []group {
-	t.Helper()
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct{ Groups []group }
-	if err := yaml.UnmarshalStrict(text, &file); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return file.Groups
-}
-
 func promtool(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), upstream.Require(t, "promtool"), args...).CombinedOutput()

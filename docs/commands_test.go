@@ -139,7 +139,7 @@ func goRefuses(t *testing.T, c doccommands.Command) string {
 	}
 	known := flagsOf(t, dir)
 	if c.Words[1] == "test" {
-		for _, f := range []string{"run", "bench", "count", "v", "timeout", "fuzz", "fuzztime"} {
+		for _, f := range []string{"run", "bench", "benchtime", "count", "v", "timeout", "fuzz", "fuzztime"} {
 			known[f] = true
 		}
 	}
@@ -291,7 +291,7 @@ func names(t *testing.T) (all installed) {
 	if len(all) < 10 {
 		t.Fatalf("found only %v", all)
 	}
-	return append(all, "lastcall-tls", "lastcall-agents", "lastcall-demo", "lastcall-demo-system") // the chart's Secret; a quota and the demo's, in the documents
+	return append(all, "lastcall-tls", "lastcall-agents", "lastcall-demo", "lastcall-demo-system", "lastcall-measure-") // the chart's Secret; a quota, the demo's and the canary's
 }
 
 var lastcallName = regexp.MustCompile(`\blastcall-[a-z0-9-]+`)

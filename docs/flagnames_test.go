@@ -15,7 +15,7 @@ import (
 var others = map[string]string{
 	"sync-rate-limit": "ingress-nginx", "set": "helm", "set-json": "helm", "install": "helm", "reuse-values": "helm", "wait": "helm",
 	"namespace": "kubectl, helm", "context": "kubectl", "kubeconfig": "kubectl", "server-side": "kubectl", "role": "kubectl", "group": "kubectl", "user": "kubectl",
-	"serviceaccount": "kubectl", "patch-file": "kubectl", "overwrite": "kubectl", "audience": "kubectl", "all": "skopeo", "previous": "kubectl", "tail": "kubectl",
+	"serviceaccount": "kubectl", "patch-file": "kubectl", "overwrite": "kubectl", "audience": "kubectl", "all": "skopeo", "previous": "kubectl", "tail": "kubectl", "field-selector": "kubectl", "raw": "kubectl", "dport": "conntrack",
 	"help": "all", "version": "all", "metrics-bind-address": "kube-proxy", "proxy-mode": "kube-proxy",
 }
 

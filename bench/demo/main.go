@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -43,7 +44,8 @@ func main() {
 }
 
 const introTestbed = `This demo, as root:
-  1. brings up a Kubernetes cluster in network namespaces of its own (first run: builds Kubernetes, 5 to 10 minutes)
+  1. brings up a Kubernetes cluster in network namespaces of its own (first run: builds Kubernetes and Contour, and fetches
+     Envoy, 5 to 12 minutes)
   2. installs lastcall with its Helm chart: an agent on every node, and the hub (first run: builds helm, 1 to 2 minutes)
   3. puts a shop behind Contour, an ingress controller: a Deployment of three replicas without preStop. Clients on every node request
      a page 100 times a second, half through Contour's Envoy and half through the cluster IP
@@ -110,16 +112,20 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	return nil
 }
 
-// further says how to look further and how to stop.
+// further says how to look further and how to stop. Without kubectl, the plugin is a program as any other.
 func further(c *cluster) string {
+	program, pages := "kubectl lastcall", fmt.Sprintf("kubectl -n %s port-forward deploy/lastcall-hub 9752      # then http://localhost:9752", system)
+	if _, err := exec.LookPath("kubectl"); err != nil {
+		program, pages = "kubectl-lastcall", "# the pages want kubectl: "+pages
+	}
 	return fmt.Sprintf(`
 Look further:
-  export KUBECONFIG=%s PATH=$PATH:%s
-  kubectl lastcall places
-  kubectl lastcall explain node/%s
-  kubectl lastcall check
-  kubectl -n %s port-forward deploy/lastcall-hub 9752      # then http://localhost:9752
+  export KUBECONFIG=%[1]s PATH=$PATH:%[2]s
+  %[3]s places
+  %[3]s explain node/%[4]s
+  %[3]s check
+  %[5]s
 Stop, and leave nothing behind:
   go run ./bench/testbed down
-`, c.kubeconfig, filepath.Dir(c.plugin), c.testbed.Nodes[0].Name, system)
+`, c.kubeconfig, filepath.Dir(c.plugin), program, c.testbed.Nodes[0].Name, pages)
 }

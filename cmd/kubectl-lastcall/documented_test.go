@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,10 @@ func TestDocumented(t *testing.T) {
 		if len(d.Words) < 2 || d.Words[0] != "kubectl" || d.Words[1] != "lastcall" {
 			continue
 		}
-		args := d.Words[2:]
+		args := slices.Clone(d.Words[2:])
+		for i := range args {
+			args[i] = strings.Replace(args[i], "TYPE/", "deployment/", 1)
+		}
 		if len(args) > 0 && args[len(args)-1] == "..." {
 			args = args[:len(args)-1]
 		}

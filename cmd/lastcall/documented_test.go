@@ -20,7 +20,7 @@ func TestDocumented(t *testing.T) {
 			continue
 		}
 		n++
-		command, known := map[string]func() *cobra.Command{"agent": agentCommand, "hub": hubCommand}[d.Words[1]]
+		command, known := map[string]func() *cobra.Command{"agent": agentCommand, "hub": hubCommand, "canary": canaryCommand}[d.Words[1]]
 		if !known {
 			t.Errorf("%s: there is no lastcall %s", d.At(), d.Words[1])
 			continue

@@ -137,7 +137,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 			}
 			continue
 		}
-		if now := s.who(); now.Backend != hello.Backend || !slices.Equal(now.Families, hello.Families) {
+		if now := s.who(); now.Backend != hello.Backend || now.Proxy != hello.Proxy || !slices.Equal(now.Families, hello.Families) {
 			return // the dataplane changed: the reader comes back for another hello
 		}
 		s.waitForLine(r.Context(), stop, next)

@@ -38,10 +38,11 @@ func (a Advice) Argument(asOf string) []Line {
 	if b := a.Backtest; b != nil && b.Tested > 0 {
 		lines = append(lines, Line{"BACKTEST", fmt.Sprintf("since the hub was started, %d of %s took longer than had been recommended before", b.Exceeded, report.Plural(b.Tested, "episode"))})
 	}
-	return append(lines, Line{"MEASURED", measuredWords(a.Regime.Places)}, Line{"NOW", a.now(asOf)})
+	return append(lines, Line{"MEASURED", MeasuredWords(a.Regime.Places)}, Line{"NOW", a.now(asOf)})
 }
 
-func measuredWords(places string) string {
+// MeasuredWords says which kinds of places a number is about, and which it cannot be about.
+func MeasuredWords(places string) string {
 	if places == "" {
 		return "nothing"
 	}

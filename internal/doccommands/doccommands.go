@@ -76,7 +76,7 @@ func Read(root string) (all []Command, err error) {
 var (
 	mark   = regexp.MustCompile(`^<!-- not run: (.+) -->$`)
 	inline = regexp.MustCompile("`([^`]+)`")
-	ours   = regexp.MustCompile(`^(kubectl lastcall|lastcall (agent|hub)|make|go run \./\S+|go test \./\S+)( |$)`)
+	ours   = regexp.MustCompile(`^(kubectl lastcall|lastcall (agent|hub|canary)|make|go run \./\S+|go test \./\S+)( |$)`)
 )
 
 // Parse reads the commands of one document.
