@@ -26,8 +26,8 @@ dist: image ## what a release has, in dist/: image, bills of materials, install.
 	cd dist && rm -f SHA256SUMS && sha256sum * > SHA256SUMS
 
 .PHONY: demo
-demo: ## install on a real cluster on this machine, restart a Deployment, explain who let go last (KUBECONFIG=... IMAGE=... for a cluster of yours)
-	@bash bench/demo/packages.sh
+demo: ## on a real cluster on this machine: a restart that drops requests, who let go last, how long preStop must sleep, one that drops none (KUBECONFIG=... IMAGE=... for a cluster of yours)
+	@bash bench/demo/packages.sh pip3
 	@$(GO) run ./bench/demo
 
 .PHONY: components
@@ -88,7 +88,7 @@ sizing: ## how often recommendations hold, simulated: bench/RESULTS.md (some min
 
 .PHONY: proof
 proof: ## what is recommended against what happens, on a real cluster: bench/RESULTS.md (about 20 minutes)
-	@bash bench/demo/packages.sh
+	@bash bench/demo/packages.sh pip3
 	$(GO) run ./bench/proof
 
 .PHONY: testbed-up

@@ -65,8 +65,10 @@ func (j *joiner) kindKnown(kind string) bool {
 }
 
 // nowhere says what is wrong with the place that a line is about.
-func (j *joiner) nowhere(e *ledger.Event) string {
+func (j *joiner) nowhere(n *node, e *ledger.Event) string {
 	switch {
+	case n.beside != "" && n.foreign(e):
+		return "an agent beside a consumer tells of that replica alone"
 	case e.Type != ledger.EventRemovals:
 	case e.Place == kubeProxy && e.Replica == "":
 	case e.Place == kubeProxy, e.Replica == "" || len(e.Replica) > 512, len(e.Backend) > 64:
@@ -86,6 +88,9 @@ func (n *node) consumed(told []ledger.Consumer) string {
 	for i, c := range told {
 		if c.Place == "" || c.Place == kubeProxy || len(c.Place) > 64 || c.Replica == "" || len(c.Replica) > 512 || !(c.Lag >= 0 && c.Lag < 1e6) {
 			return "a consumer that is none"
+		}
+		if n.beside != "" && c.Replica != n.beside {
+			return "an agent beside a consumer tells of others"
 		}
 		c.Fidelity, c.Unread = bound(c.Fidelity, 64), bound(c.Unread, 256)
 		list[i] = c

@@ -30,8 +30,9 @@ type Config struct {
 	Version string
 	Now     func() time.Time // the hub's time, steady
 	Store   *store.Store
-	// Agents is how agents are spoken to: its transport verifies them, and adds the hub's token.
-	Agents *http.Client
+	// Agents is how agents are spoken to: its transport verifies them, and adds the hub's token. Beside is that of those that run
+	// beside a consumer; nil if there are none.
+	Agents, Beside *http.Client
 	// AgentPort is where every agent serves /v1.
 	AgentPort int
 	// Gap between one's last call and the next T0 that ends an episode.
@@ -43,7 +44,9 @@ type Config struct {
 	// Serves says how a workload is reached, without waiting; soon: in a moment more may be known. nil: nobody is told.
 	Serves func(namespace, workload string) (s serving.Serves, soon bool)
 	// Served are all ways that lead to some Service, nil likewise.
-	Served  func() []serving.Served
+	Served func() []serving.Served
+	// Routes is why either may be old, nil likewise.
+	Routes  func() string
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
 }
@@ -64,7 +67,8 @@ type Hub struct {
 	resume  map[string]store.Cursor // of before this start
 	unsaved []store.Landings        // of rows whose commit failed
 
-	synced func() bool // the Node list is complete
+	synced func() bool            // the Node list is complete
+	listed map[string]func() bool // the pods of a namespace in which agents run beside consumers
 
 	seen   atomic.Pointer[view]
 	advice *advisor
@@ -73,7 +77,8 @@ type Hub struct {
 // New reads where the last hub left off. It starts nothing.
 func New(ctx context.Context, cfg Config) *Hub {
 	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers, serves: cfg.Serves},
-		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }, advice: newAdvisor()}
+		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false },
+		listed: map[string]func() bool{}, advice: newAdvisor()}
 	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}, of: map[string]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
 	if id, err := cfg.Store.NextEpisodeID(ctx); err == nil {
@@ -293,9 +298,9 @@ func (h *Hub) moved() (cs []store.Cursor) {
 		}
 	}
 	for n, next := range at {
-		c := store.Cursor{Node: n.name, Boot: n.boot.id, Next: next}
-		if h.cursors[n.name] != c {
-			h.cursors[n.name] = c
+		c := store.Cursor{Node: n.key, Boot: n.boot.id, Next: next}
+		if h.cursors[n.key] != c {
+			h.cursors[n.key] = c
 			cs = append(cs, c)
 		}
 	}
@@ -404,7 +409,7 @@ func (h *Hub) Explanation(ctx context.Context, id int64) (report.Explanation, er
 	h.mu.Lock()
 	for _, e := range h.chain.open {
 		if e.ID == id {
-			x.Episode, found = e.Episode, true
+			x.Episode, found = e.with(live), true
 		}
 	}
 	h.mu.Unlock()

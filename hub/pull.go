@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +107,7 @@ func (h *Hub) supervise(ctx context.Context) error {
 }
 
 func (h *Hub) address(n *node) string {
-	return "https://" + net.JoinHostPort(n.agent.ip, strconv.Itoa(h.cfg.AgentPort))
+	return "https://" + net.JoinHostPort(n.agent.ip, strconv.Itoa(cmp.Or(n.agent.port, h.cfg.AgentPort)))
 }
 
 // run follows the agent until ctx ends, through all that may happen to it.
@@ -292,7 +293,7 @@ func (r *reader) since(boot string) uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := r.node
-	if c, ok := h.resume[n.name]; ok && n.boot == nil {
+	if c, ok := h.resume[n.key]; ok && n.boot == nil {
 		n.boot, n.next = n.bootOf(c.Boot), c.Next
 	}
 	if boot != "" && (n.boot == nil || boot != n.boot.id) {
@@ -319,7 +320,11 @@ func (r *reader) hello(lines *bufio.Reader, asked uint64) (again bool, err error
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := r.node
-	if e.NodeUID != "" && n.uid != "" && e.NodeUID != n.uid {
+	of := n
+	if n.host != nil {
+		of = n.host
+	}
+	if e.NodeUID != "" && of.uid != "" && e.NodeUID != of.uid {
 		return false, nonsense{fmt.Errorf("another cluster's agent: its Node %s has another UID", e.Node)}
 	}
 	if len(e.Families) > 2 || slices.ContainsFunc(e.Families, func(f ledger.Family) bool { return f != ledger.IPv4 && f != ledger.IPv6 }) {
@@ -329,7 +334,10 @@ func (r *reader) hello(lines *bufio.Reader, asked uint64) (again bool, err error
 		n.boot.backend = bound(e.Backend, 64)
 	}
 	n.backend, n.families, n.version, n.notReady = bound(e.Backend, 64), e.Families, bound(e.Version, 128), bound(e.NotReady, 512)
-	n.witness = e.Witnessing
+	n.witness, n.proxy = e.Witnessing, ledger.Proxy{Version: bound(e.Proxy.Version, 64), MinSync: bound(e.Proxy.MinSync, 32)}
+	if n.beside != "" {
+		n.families, n.witness = nil, false
+	}
 	if why := n.consumed(e.Consumers); why != "" {
 		return false, nonsense{errors.New(why)}
 	}
@@ -411,7 +419,7 @@ func (j *joiner) implausible(n *node, e *ledger.Event, now time.Time) string {
 	case e.Type == ledger.EventRemovals && e.Family != ledger.IPv4 && e.Family != ledger.IPv6:
 		return "no IP family"
 	}
-	if why := j.nowhere(e); why != "" {
+	if why := j.nowhere(n, e); why != "" {
 		return why
 	}
 	if e.Type == ledger.EventWitness {
@@ -548,7 +556,11 @@ func (r *reader) get(ctx context.Context, path string, last bool) (io.ReadCloser
 		return nil, err
 	}
 	q.Close = last
-	a, err := r.hub.cfg.Agents.Do(q)
+	client := r.hub.cfg.Agents
+	if r.node.beside != "" {
+		client = r.hub.cfg.Beside
+	}
+	a, err := client.Do(q)
 	if err != nil {
 		return nil, err
 	}

@@ -3,11 +3,13 @@ package hub
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/hub/serving"
+	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
 // reading is which replicas of consumers are known, and which of them are read.
@@ -21,30 +23,54 @@ type readKind struct {
 	example    string // one that is not read, and why
 }
 
-// reading sums up what agents say of the replicas on their nodes.
-func (j *joiner) reading(nodes []*node) reading {
-	r := reading{kinds: map[string]*readKind{}}
-	for _, n := range nodes {
-		for _, c := range n.consumers {
-			if !j.kindKnown(c.Place) {
-				if r.strange == "" || c.Place < r.strange {
-					r.strange = c.Place
+// toldBy is a replica and whose agent tells of it.
+type toldBy struct {
+	ledger.Consumer
+	node *node
+}
+
+// told are the replicas of which agents tell, each once: of those that an agent is beside, that one's word counts.
+func told(nodes, besides []*node) iter.Seq[toldBy] {
+	return func(yield func(toldBy) bool) {
+		beside := map[[2]string]bool{}
+		for _, n := range slices.Concat(besides, nodes) {
+			for _, c := range n.reads() {
+				of := [2]string{c.Place, c.Replica}
+				if n.beside != "" {
+					beside[of] = true
+				} else if len(beside) > 0 && beside[of] {
+					continue
 				}
-				continue
+				if !yield(toldBy{c, n}) {
+					return
+				}
 			}
-			k := r.kinds[c.Place]
-			if k == nil {
-				k = &readKind{}
-				r.kinds[c.Place] = k
+		}
+	}
+}
+
+// reading sums up what agents say of the replicas on their nodes.
+func (j *joiner) reading(nodes, besides []*node) reading {
+	r := reading{kinds: map[string]*readKind{}}
+	for c := range told(nodes, besides) {
+		if c.Place != besideUnknown && !j.kindKnown(c.Place) {
+			if r.strange == "" || c.Place < r.strange {
+				r.strange = c.Place
 			}
-			k.of++
-			if c.Unread == "" {
-				continue
-			}
-			k.unread++
-			if example := c.Replica + ": " + c.Unread; k.example == "" || example < k.example {
-				k.example = example
-			}
+			continue
+		}
+		k := r.kinds[c.Place]
+		if k == nil {
+			k = &readKind{}
+			r.kinds[c.Place] = k
+		}
+		k.of++
+		if c.Unread == "" {
+			continue
+		}
+		k.unread++
+		if example := c.Replica + ": " + c.Unread; k.example == "" || example < k.example {
+			k.example = example
 		}
 	}
 	return r

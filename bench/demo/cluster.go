@@ -95,7 +95,12 @@ func buildImages(ctx context.Context, repository string, deliver func(testbed.Im
 }
 
 func onTestbed(ctx context.Context) (*cluster, error) {
-	c, err := testbed.Up(ctx, testbed.Spec{}, os.Stderr)
+	spec := testbed.Spec{With: []string{testbed.Contour}}
+	if err := testbed.Build(ctx, spec, os.Stderr); err != nil && ctx.Err() == nil {
+		progress("there is no ingress controller here (%v): the shop is reached by its cluster IP alone", err)
+		spec.With = nil
+	}
+	c, err := testbed.Up(ctx, spec, os.Stderr)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (c *cluster) underLoad(ctx context.Context, out io.Writer, f func(context.C
 	return tell(out, all), nil
 }
 
-var mustSleep = regexp.MustCompile(`preStop must sleep (?:>= )?([0-9]+) s`)
+var mustSleep = regexp.MustCompile(`preStop\s+must\s+sleep\s+(?:>=\s+)?([0-9]+)\s+s`)
 
 // measure makes trials for 90 s, and returns how many seconds preStop must sleep by them.
 func (c *cluster) measure(ctx context.Context, out io.Writer) (seconds string, err error) {

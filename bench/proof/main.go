@@ -151,11 +151,14 @@ func runLoop(ctx context.Context, b *proof.Bed, o options, r *result) error {
 	if err != nil {
 		return err
 	}
-	targets, err := b.Targets(ctx, s)
+	if err := b.Ready(ctx, s); err != nil {
+		return err
+	}
+	ways, err := b.Ways(ctx, s)
 	if err != nil {
 		return err
 	}
-	l, err := s.Loop(ctx, o.restarts, progress, targets...)
+	l, err := s.Loop(ctx, o.restarts, progress, ways...)
 	r.Loop, r.Problems = &l, l.Problems()
 	return err
 }

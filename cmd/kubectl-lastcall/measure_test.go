@@ -164,7 +164,7 @@ func TestMeasurement(t *testing.T) {
 		d.Slowest[0].Landed, d.Slowest[0].Pending = nil, 1
 	})}}
 	var text bytes.Buffer
-	v := view{screen: screen{width: 100, unicode: true}, zone: time.UTC, now: func() time.Time { return sceneTime }}
+	v := view{screen: screen{width: 80, terminal: true, unicode: true}, zone: time.UTC, now: func() time.Time { return sceneTime }}
 	for _, c := range []struct {
 		name   string
 		trials []measuredTrial
@@ -189,6 +189,12 @@ func TestMeasurement(t *testing.T) {
 		fmt.Fprintf(&text, "## %s\n", c.name)
 		v.measurement(&text, m)
 		fmt.Fprintln(&text)
+	}
+	// Tables are not broken: they must fit.
+	for line := range strings.Lines(text.String()) {
+		if len([]rune(line)) > 81 {
+			t.Errorf("too wide: %s", line)
+		}
 	}
 	const file = "testdata/measure.golden"
 	if *update {

@@ -42,6 +42,7 @@ func (x *recommend) table(ctx context.Context, hub *client, t target, ns string)
 		x.note("No pods of a workload have left %s, as far as the hub knows.", where)
 	default:
 		x.view.adviceTable(as, x.all, x.noHeaders).write(x.out, x.view.screen)
+		x.note("page: %s", hub.pages.at("/workloads"))
 		x.note("As of when pods of each last left. `kubectl lastcall recommend TYPE/NAME` has the argument, and the workload as it is now.")
 	}
 	for _, n := range all.Notes() {

@@ -57,6 +57,10 @@ type Departure struct {
 	// Kept: a place kept the pod on purpose for a while, since no other endpoint was usable
 	// (KEP-1669) or the Service wants it. It got traffic until it stopped serving; not a question of preStop.
 	Kept bool `json:"kept,omitempty"`
+	// Local: some of its paths were of a Service's traffic policy Local.
+	Local bool `json:"local,omitempty"`
+	// Proxies are what the kube-proxies of the measured nodes were; nil if none said anything.
+	Proxies *Proxies `json:"kube_proxies,omitempty"`
 	// Within99 is by when 99 % of the places had landed (upper ends).
 	Within99 *float64 `json:"within_99_seconds,omitempty"`
 
@@ -92,6 +96,12 @@ type Departure struct {
 	Refused *int `json:"refused,omitempty"`
 	// Connections is what the nodes' connection tracking showed; nil while nobody told.
 	Connections *Connections `json:"connections,omitempty"`
+}
+
+// Proxies are what different kube-proxies there were: sorted, with a comma between them, "unknown" if one does not say.
+type Proxies struct {
+	Versions string `json:"versions,omitempty"`
+	MinSync  string `json:"min_sync,omitempty"` // minSyncPeriod, as "1s"
 }
 
 // Late answers a question that may have no answer.
@@ -300,6 +310,35 @@ type Status struct {
 	Oldest     time.Time `json:"oldest,omitzero"`
 	// Lag is how far behind the hub is, in seconds: the age of the newest line of the agent furthest behind.
 	Lag float64 `json:"ingest_lag_seconds"`
+	// Consumers are the kinds of places besides kube-proxy of which agents know a replica.
+	Consumers []ConsumerKind `json:"consumers,omitempty"`
+	// Unserved are those that lead to some Service, and of which no agent knows a replica.
+	Unserved []Missing `json:"unserved,omitempty"`
+	// Routes is why it is not known what serves workloads, or may be old.
+	Routes string `json:"routes_error,omitempty"`
+	// Unlisted are namespaces of sidecars whose pods the hub could not list yet.
+	Unlisted []string `json:"unlisted_namespaces,omitempty"`
+}
+
+// ConsumerKind is how the replicas of one kind of consumers are read.
+type ConsumerKind struct {
+	Kind     string  `json:"kind"`
+	Replicas int     `json:"replicas"`
+	Read     int     `json:"read"`
+	Fidelity string  `json:"fidelity,omitempty"`
+	LagBound float64 `json:"lag_bound_seconds,omitempty"`
+	// Unread are the reasons why the others are not, most often first, at most 10; UnreadMore counts the replicas of all others.
+	Unread     []Unread `json:"unread,omitempty"`
+	UnreadMore int      `json:"unread_more,omitempty"`
+}
+
+// Unread is one reason why replicas are not read.
+type Unread struct {
+	Why      string `json:"why"`
+	Replicas int    `json:"replicas"`
+	// Replica is one of them, on Node.
+	Replica string `json:"replica"`
+	Node    string `json:"node"`
 }
 
 // NodeHistory is the answer to `explain node/x`.

@@ -22,7 +22,7 @@ import (
 
 // spared are verbs that are granted and need not be seen used, and why.
 var spared = map[string]string{
-	"list": "client-go streams the first list over the watch; an API server without that feature (before 1.32, or with it off) is asked to list",
+	"list":                      "client-go streams the first list over the watch; an API server without that feature (before 1.32, or with it off) is asked to list",
 	"gateway.networking.k8s.io": crds, "traefik.io": crds, "projectcontour.io": crds,
 }
 

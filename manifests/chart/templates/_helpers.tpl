@@ -50,6 +50,15 @@ app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 
+{{/* The namespaces with sidecars, joined by commas. */}}
+{{- define "lastcall.sidecarNamespaces" -}}
+{{- $names := list -}}
+{{- range .Values.sidecars -}}
+{{- $names = append $names .namespace -}}
+{{- end -}}
+{{- $names | uniq | join "," -}}
+{{- end -}}
+
 {{/* The kinds of places that the consumers' file declares, which the hub is to know; those of the others it knows. */}}
 {{- define "lastcall.consumerKinds" -}}
 {{- $kinds := list -}}
