@@ -22,7 +22,7 @@ demo: ## install on a real cluster on this machine, restart a Deployment, explai
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS (COLD_MINUTES); later runs find it
+components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS (10 to 20 minutes); later runs find it
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/testbed build --with contour,coredns,haproxy
 
@@ -53,7 +53,7 @@ accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hou
 	$(GO) run ./bench/accuracy
 
 .PHONY: consumers
-consumers: ## landings at Envoy, CoreDNS and HAProxy against the truth of clients: bench/RESULTS.md (RUN_MINUTES)
+consumers: ## landings at Envoy, CoreDNS and HAProxy against the truth of clients: bench/RESULTS.md (some 20 minutes)
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/consumers
 
