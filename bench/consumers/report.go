@@ -37,6 +37,8 @@ type figures struct {
 	Bounded int `json:"with_a_lower_end_of_their_own"`
 	// After: requests that reached a pod though they were started after its landing.
 	After int `json:"requests_after_landing"`
+	// Kept: how long after the landing pods were reached over connections that were open before, of those that were.
+	Kept distribution `json:"reached_over_kept_connections_ms"`
 }
 
 type distribution struct {
@@ -112,7 +114,7 @@ func figuresOf(samples []restarts.Sample, how, command string) (all []figures) {
 	for place, of := range by {
 		f := figures{Place: place, Restarts: how, Command: command, Compared: len(of)}
 		replicas := map[string]bool{}
-		var errs, slops, resolutions []time.Duration
+		var errs, slops, resolutions, kept []time.Duration
 		for _, s := range of {
 			replicas[s.Replica] = true
 			f.Lag = float64(s.Lag.Milliseconds())
@@ -124,8 +126,11 @@ func figuresOf(samples []restarts.Sample, how, command string) (all []figures) {
 			if s.Bounded {
 				f.Bounded++
 			}
+			if s.Kept > 0 {
+				kept = append(kept, s.Kept)
+			}
 		}
-		f.Replicas = len(replicas)
+		f.Replicas, f.Kept = len(replicas), distributionOf(kept)
 		f.Error, f.Slop, f.Resolution = distributionOf(errs), distributionOf(slops), distributionOf(resolutions)
 		all = append(all, f)
 	}
@@ -185,6 +190,12 @@ func render(dir string) error {
 			f.Error.P50, f.Error.P99, f.Error.Max, f.Slop.P50, f.Slop.P99, f.Slop.Max, f.Resolution.P50, f.Resolution.P99, f.Inside, f.Compared, bound(f.After, f.Compared))
 	}
 	fmt.Fprintf(&b, "\nNot compared: %s.\n\n", r.notCompared())
+	for _, f := range r.Figures {
+		if f.Kept.N > 0 {
+			fmt.Fprintf(&b, "Over connections that %s kept open, requests went on to reach %d of these %d pods (%s) after they had landed, for %.1f s at the median and %.1f s at most.\n\n",
+				f.Place, f.Kept.N, f.Compared, f.Restarts, f.Kept.P50/1000, f.Kept.Max/1000)
+		}
+	}
 	return benchresult.ReplaceSection(filepath.Join(filepath.Dir(dir), "RESULTS.md"), "consumers", b.String())
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,7 +155,7 @@ func (s *server) waitForLine(request, stop context.Context, next uint64) {
 
 func (s *server) notReady() string {
 	if err := s.ready.err(); err != nil {
-		return err.Error()
+		return strings.ReplaceAll(err.Error(), "\n", "; ") // it stands in one line of what people read
 	}
 	return ""
 }

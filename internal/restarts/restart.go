@@ -157,6 +157,13 @@ func (b *Bed) compare(l landing) {
 			s.After++
 		}
 	}
+	if l.kept != nil {
+		for _, q := range l.kept.between(s.Landed.Hi, l.t0.Add(within)) {
+			if slices.Contains(q.served, name) {
+				s.Kept = q.start.Sub(s.Landed.Hi)
+			}
+		}
+	}
 	b.result.Samples = append(b.result.Samples, s)
 }
 

@@ -58,6 +58,8 @@ type Sample struct {
 	Bounded bool
 	// After counts requests that reached the pod though they were started after the landing.
 	After int
+	// Kept is how long after the landing a request reached the pod over a connection that was open before, if that was asked.
+	Kept time.Duration
 	truth
 }
 

@@ -173,6 +173,13 @@ func TestHAProxyRecording(t *testing.T) {
 	}
 }
 
+// TestHAProxyTemplate: a slot whose name resolves to nothing has no address, and is in maintenance by DNS.
+func TestHAProxyTemplate(t *testing.T) {
+	if got, want := actives(t, recording(t, "haproxy-template.txt"), parseServersState), []string{"10.0.0.11:8080"}; !cmp.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 func TestHAProxyStates(t *testing.T) {
 	const header = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_port\n"
 	for row, active := range map[string]bool{
