@@ -27,7 +27,13 @@ type result struct {
 func newResult(o options, gap time.Duration) *result {
 	r := &result{Run: benchresult.Describe("make proof"), Gap: gap.String()}
 	if len(os.Args) > 1 {
-		r.Command = "go run ./bench/proof " + strings.Join(os.Args[1:], " ")
+		r.Command = "go run ./bench/proof"
+		for _, arg := range os.Args[1:] {
+			if arg == "" {
+				arg = `""`
+			}
+			r.Command += " " + arg
+		}
 	}
 	r.Versions["kubernetes"] = o.version
 	return r

@@ -170,7 +170,7 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 		ds[i].Seconds = l.Delay.Seconds()
 		g.Go(func() error {
 			flag := "--quantile=" + strconv.FormatFloat(o.Quantile, 'g', -1, 64)
-			a, err := l.Recommend(gctx, flag)
+			a, err := l.firm(gctx, flag)
 			if err != nil {
 				return err
 			}

@@ -79,6 +79,9 @@ func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any),
 			continue
 		}
 		a, err := s.Recommend(ctx)
+		if err == nil && a.Seconds != nil {
+			a, err = s.firm(ctx)
+		}
 		if err != nil {
 			return l, err
 		}
