@@ -30,7 +30,7 @@ type figures struct {
 	// Lag is the bound that the kind states; it is in every landing.
 	Lag        float64      `json:"lag_bound_ms"`
 	Error      distribution `json:"error_ms"` // hi - last request started
-	Slop       distribution `json:"slop_ms"`  // hi - lo, lo not before the deletion
+	Slop       distribution `json:"slop_ms"`  // hi - lo, lo not before T0
 	Resolution distribution `json:"truth_resolution_ms"`
 	Inside     int          `json:"truth_inside"` // in (lo - resolution, hi]: error within slop and resolution
 	// Bounded: the lower end is a reading that showed the pod, later than its deletion.
