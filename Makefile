@@ -26,12 +26,12 @@ dist: image ## what a release has, in dist/: image, bills of materials, install.
 	cd dist && rm -f SHA256SUMS && sha256sum * > SHA256SUMS
 
 .PHONY: demo
-demo: ## install on a real cluster on this machine, restart a Deployment, explain who let go last (KUBECONFIG=... IMAGE=... for a cluster of yours)
-	@bash bench/demo/packages.sh
+demo: ## on a real cluster on this machine: a restart that drops requests, who let go last, how long preStop must sleep, one that drops none (KUBECONFIG=... IMAGE=... for a cluster of yours)
+	@bash bench/demo/packages.sh pip3
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus (COLD_MINUTES); later runs find it
+components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus (15 to 25 minutes); later runs find it
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/testbed build --with contour,coredns,haproxy
 	REQUIRE_CLUSTER=1 $(GO) test -count=1 -timeout 30m ./internal/prometheus
@@ -67,7 +67,7 @@ accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hou
 	$(GO) run ./bench/accuracy
 
 .PHONY: consumers
-consumers: ## landings at Envoy, CoreDNS and HAProxy against the truth of clients: bench/RESULTS.md (RUN_MINUTES)
+consumers: ## landings at Envoy, CoreDNS and HAProxy against the truth of clients: bench/RESULTS.md (some 20 minutes)
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/consumers
 
@@ -88,7 +88,7 @@ sizing: ## how often recommendations hold, simulated: bench/RESULTS.md (some min
 
 .PHONY: proof
 proof: ## what is recommended against what happens, on a real cluster: bench/RESULTS.md (about 20 minutes)
-	@bash bench/demo/packages.sh
+	@bash bench/demo/packages.sh pip3
 	$(GO) run ./bench/proof
 
 .PHONY: testbed-up

@@ -1,3 +1,5 @@
+//go:build linux
+
 package docs
 
 import (
@@ -7,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -18,27 +21,65 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/lastcall-k8s/lastcall/manifests"
 )
 
 // TestPrivileges: security.md names every privilege that the chart gives, and no other. install.yaml is what the chart renders
 // (manifests.TestInstallYAML).
 func TestPrivileges(t *testing.T) {
-	pods, rights := granted(t)
+	text, err := os.ReadFile("../manifests/install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods, rights := granted(t, text)
+	named(t, "pods", 2, pods)
+	named(t, "rights", 4, rights)
+}
+
+// TestOptionalPrivileges: likewise what values give that are off by default.
+func TestOptionalPrivileges(t *testing.T) {
+	helm, err := manifests.Helm(t.Context())
+	if err != nil {
+		if os.Getenv("REQUIRE_CLUSTER") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err, " (REQUIRE_CLUSTER=1 makes this a failure)")
+	}
+	render := func(sets ...string) (pods, rights []string) {
+		args := []string{"template", "lastcall", "../manifests/chart", "-n", system, "--set", "tls.mode=selfSigned"}
+		for _, s := range sets {
+			args = append(args, "--set", s)
+		}
+		out, err := exec.CommandContext(t.Context(), helm, args...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return granted(t, out)
+	}
+	pods, rights := render()
+	morePods, moreRights := render("agent.consumers.enabled=true", "agent.consumers.enterPods=true", "sidecars[0].namespace=edge", "sidecars[0].serviceAccount=sidecar")
+	without := func(all, some []string) []string {
+		return slices.DeleteFunc(all, func(s string) bool { return slices.Contains(some, s) })
+	}
+	named(t, "optional pods", 2, without(morePods, pods))
+	named(t, "optional rights", 4, without(moreRights, rights))
+}
+
+const system = "lastcall-system"
+
+// named compares a table of security.md with what the chart gives.
+func named(t *testing.T, section string, columns int, want []string) {
+	t.Helper()
 	text, err := os.ReadFile("security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tc := range []struct {
-		section string
-		columns int
-		want    []string
-	}{{"pods", 2, pods}, {"rights", 4, rights}} {
-		got := rowsOf(t, string(text), tc.section, tc.columns)
-		slices.Sort(got)
-		slices.Sort(tc.want)
-		if diff := cmp.Diff(tc.want, got); diff != "" {
-			t.Errorf("%s (-what the chart gives, +what security.md says):\n%s", tc.section, diff)
-		}
+	got := rowsOf(t, string(text), section, columns)
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-what the chart gives, +what security.md says):\n%s", section, diff)
 	}
 }
 
@@ -64,14 +105,10 @@ func rowsOf(t *testing.T, text, section string, columns int) (rows []string) {
 	return rows
 }
 
-// granted reads the chart's privileges off install.yaml, in the words of security.md.
-func granted(t *testing.T) (pods, rights []string) {
+// granted reads privileges off what the chart renders, in the words of security.md.
+func granted(t *testing.T, text []byte) (pods, rights []string) {
 	t.Helper()
-	text, err := os.ReadFile("../manifests/install.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rules, bound := map[string][]rbacv1.PolicyRule{}, map[string][]string{}
+	rules, bound, in := map[string][]rbacv1.PolicyRule{}, map[string][]string{}, map[string]string{}
 	for r := yamlutil.NewYAMLReader(bufio.NewReader(bytes.NewReader(text))); ; {
 		doc, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -96,6 +133,7 @@ func granted(t *testing.T) (pods, rights []string) {
 			var o rbacv1.ClusterRole
 			into(t, doc, &o)
 			rules[head.Kind+" "+name] = o.Rules
+			in[head.Kind+" "+name] = o.Namespace
 		case "ClusterRoleBinding", "RoleBinding":
 			var o rbacv1.ClusterRoleBinding
 			into(t, doc, &o)
@@ -112,6 +150,9 @@ func granted(t *testing.T) (pods, rights []string) {
 			who = name
 		}
 		where := map[string]string{"ClusterRole": "cluster", "Role": "namespace"}[kind]
+		if kind == "Role" && in[role] != system {
+			where = "the sidecars' namespaces"
+		}
 		for _, r := range rs {
 			rights = append(rights, fmt.Sprintf("%s | %s | %s | %s", who, strings.Join(r.Verbs, ", "), objectsOf(r), where))
 		}

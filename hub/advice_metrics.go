@@ -19,9 +19,9 @@ func newAdviceMetrics(h *Hub) *adviceMetrics {
 		return prometheus.NewDesc(name, help, append([]string{"namespace", "workload_type", "workload"}, labels...), nil)
 	}
 	return &adviceMetrics{h,
-		desc("lastcall_workload_prestop_seconds", "How long the container that serves slept in preStop in the last pod that left; absent if nobody can tell.", "container"),
+		desc("lastcall_workload_prestop_seconds", "How long the container that serves sleeps in preStop, as of when pods of it last left; absent if nobody can tell.", "container"),
 		desc("lastcall_workload_prestop_recommended_seconds", "How long preStop should sleep; absent while there is no number.", "container"),
-		desc("lastcall_workload_grace_period_seconds", "terminationGracePeriodSeconds of the last pod that left."),
+		desc("lastcall_workload_grace_period_seconds", "terminationGracePeriodSeconds, as of when pods of it last left."),
 		desc("lastcall_workload_grace_period_recommended_seconds", "How long it must be for preStop as recommended and the longest drain that was seen; absent while it is as long as that."),
 		desc("lastcall_workload_recommendation_info", "1; basis says what the recommendation rests on: own, pool, none, and whether the number is a lower bound.", "basis", "lower_bound"),
 		desc("lastcall_recommendation_exceeded_total", "Episodes that took longer than had been recommended before they began. 1 in n + 1 does by right, of n episodes before."),

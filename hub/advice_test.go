@@ -140,7 +140,7 @@ func TestAdvices(t *testing.T) {
 # HELP lastcall_hub_workloads_dropped Workloads that are not sized because there are too many: those that no pod has left for longest.
 # TYPE lastcall_hub_workloads_dropped gauge
 lastcall_hub_workloads_dropped 0
-# HELP lastcall_workload_grace_period_seconds terminationGracePeriodSeconds of the last pod that left.
+# HELP lastcall_workload_grace_period_seconds terminationGracePeriodSeconds, as of when pods of it last left.
 # TYPE lastcall_workload_grace_period_seconds gauge
 lastcall_workload_grace_period_seconds{namespace="prod",workload="db",workload_type="statefulset"} 30
 lastcall_workload_grace_period_seconds{namespace="prod",workload="shop",workload_type="deployment"} 30
@@ -148,7 +148,7 @@ lastcall_workload_grace_period_seconds{namespace="prod",workload="shop",workload
 # TYPE lastcall_workload_prestop_recommended_seconds gauge
 lastcall_workload_prestop_recommended_seconds{container="server",namespace="prod",workload="db",workload_type="statefulset"} 12
 lastcall_workload_prestop_recommended_seconds{container="server",namespace="prod",workload="shop",workload_type="deployment"} 12
-# HELP lastcall_workload_prestop_seconds How long the container that serves slept in preStop in the last pod that left; absent if nobody can tell.
+# HELP lastcall_workload_prestop_seconds How long the container that serves sleeps in preStop, as of when pods of it last left; absent if nobody can tell.
 # TYPE lastcall_workload_prestop_seconds gauge
 lastcall_workload_prestop_seconds{container="server",namespace="prod",workload="db",workload_type="statefulset"} 5
 lastcall_workload_prestop_seconds{container="server",namespace="prod",workload="shop",workload_type="deployment"} 5
@@ -348,6 +348,17 @@ func TestRegime(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, s.Regime)
 		}
 	}
+	// What kube-proxy says of itself is part of it: another version, or one that does not say, makes another regime.
+	d := left("deployment/shop", epoch, 4)
+	d.Local, d.Proxies = true, &report.Proxies{Versions: "v1.35.4, v1.36.3", MinSync: "1s"}
+	s := sizing.Episode{Explanation: report.Explanation{Departures: []report.Departure{d}}}
+	both.trim(&s)
+	d.Proxies = &report.Proxies{Versions: "v1.36.3", MinSync: "10s, 1s"}
+	s.Departures = append(s.Departures, d)
+	both.trim(&s)
+	if s.Regime.Version != "v1.35.4, v1.36.3" || s.Regime.MinSync != "10s, 1s" || s.Regime.Policies != "local" {
+		t.Errorf("%+v", s.Regime)
+	}
 	now := both.now([]sizing.Episode{{Regime: sizing.Regime{Dataplane: "nftables", Places: kubeProxy, Nodes: 3}}, {}})
 	if now == nil || now.Dataplane != "iptables-nft+nftables" || now.Nodes != 200 || now.Places != kubeProxy {
 		t.Errorf("now %+v", now)
@@ -368,7 +379,15 @@ func TestPresent(t *testing.T) {
 		}
 	}
 	o.join.at("gone").backend = "iptables-legacy"
-	if p := o.present(); !p.known || p.Dataplane != "iptables-nft+nftables" || p.Nodes != 3 {
+	if p := o.present(); !p.known || p.Dataplane != "iptables-nft+nftables" || p.Nodes != 3 || p.Version != "" || p.MinSync != "" {
+		t.Errorf("%+v", p)
+	}
+	o.join.at("a").proxy = ledger.Proxy{Version: "v1.29.3+k3s1", MinSync: "1s"}
+	if p := o.present(); p.Version != "unknown, v1.29.3+k3s1" || p.MinSync != "1s, unknown" {
+		t.Errorf("of two kube-proxies one says what it is: %+v", p)
+	}
+	o.join.at("b").proxy = ledger.Proxy{Version: "v1.29.3+k3s1", MinSync: "10s"}
+	if p := o.present(); p.Version != "v1.29.3+k3s1" || p.MinSync != "10s, 1s" {
 		t.Errorf("%+v", p)
 	}
 	o.join.at("c").agent.pod = "agent"
@@ -449,6 +468,30 @@ func TestAdviceOfNow(t *testing.T) {
 	}
 }
 
+// TestProxies: what agents say of kube-proxy in their hello is in the rows of then and in the regime of now, and in no more than so many
+// words.
+func TestProxies(t *testing.T) {
+	f := newFleet(t, "a", "b")
+	f.agents[0].hello.Proxy = ledger.Proxy{Version: "v1.36.3", MinSync: "1s"}
+	f.agents[1].hello.Proxy = ledger.Proxy{Version: strings.Repeat("v", 1000), MinSync: strings.Repeat("1", 1000)}
+	f.start()
+	f.agents[0].leave("1", true)
+	d := f.complete("1")
+	if d.Proxies == nil || d.Proxies.Versions != "v1.36.3, "+strings.Repeat("v", 64) || d.Proxies.MinSync != strings.Repeat("1", 32)+", 1s" {
+		t.Errorf("%+v", d.Proxies)
+	}
+	if p := f.hub.present(); p.Version != d.Proxies.Versions || p.MinSync != d.Proxies.MinSync {
+		t.Errorf("%+v", p)
+	}
+	var s proxySet
+	for i := range 100 {
+		s.add(ledger.Proxy{Version: fmt.Sprint(i)})
+	}
+	if n := len(s.versions); n != maxProxies {
+		t.Errorf("%d versions", n)
+	}
+}
+
 // TestHistoryInMemory: a departure that was not stored yet is in the history of now, and in that of what is over it is not.
 func TestHistoryInMemory(t *testing.T) {
 	o := newOffice(t)
@@ -508,4 +551,45 @@ func TestTemplate(t *testing.T) {
 	is("rolled out with 12 s", "fits 12 45 true", rollout.Ended)
 	o.episode("deployment/shop", 3) // a drain, of which nobody asks
 	is("a pod left since", "too-short 5 30 false", o.now.Add(-time.Hour))
+}
+
+// TestWorkloadPages: the pages draw what is kept, without reading rows; a workload that is not sized yet comes next.
+func TestWorkloadPages(t *testing.T) {
+	o := newOffice(t)
+	for i := range 41 {
+		o.episode("deployment/shop", 11.7*float64(i+1)/41)
+	}
+	o.episode("pod/alone", 2)
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		o.Pages().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		return w.Code, strings.ReplaceAll(w.Body.String(), "\u00a0", " ")
+	}
+	says := func(path, want string) {
+		t.Helper()
+		if code, body := get(path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, does not say %q", path, code, want)
+		}
+	}
+	if _, err := o.toAdvise(t.Context(), o.now); err != nil { // it knows of them, and has read none
+		t.Fatal(err)
+	}
+	says("/workloads", "it has read 0 of 1 workloads")
+	says("/workloads/prod/deployment/shop", "reads this workload next")
+	if !o.advice.again[workloadKey{"prod", "deployment/shop"}] {
+		t.Error("it is not next")
+	}
+	o.advised()
+	says("/workloads", `href="./workloads/prod/deployment/shop"`)
+	says("/workloads/prod/deployment/shop", "preStop must sleep 12 s; it sleeps 5 s in the last pod that left.")
+	says("/workloads/prod/deployment/shop", "without c 3 s would do")
+	says("/workloads/prod/deployment/shop", "n = 41")
+	says("/workloads/prod/pod/alone", "Nothing owns this pod")
+	if code, _ := get("/workloads/prod/deployment/none"); code != 404 {
+		t.Errorf("no such workload: %d", code)
+	}
+	a := o.advice.of[workloadKey{"prod", "deployment/shop"}].account
+	if a.Of != 41 || len(a.Points) != 41 || len(a.Places) != 1 || a.Places[0].Node != "c" || a.Places[0].Episodes != 41 || *a.Places[0].Without != 3 {
+		t.Errorf("account %d of %d points, places %+v", len(a.Points), a.Of, a.Places)
+	}
 }

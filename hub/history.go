@@ -102,7 +102,8 @@ func (p present) trim(s *sizing.Episode) {
 		of.Dataplane = p.Dataplane
 	}
 	s.Regime.Dataplane = union(s.Regime.Dataplane, of.Dataplane)
-	s.Regime.Places = union(s.Regime.Places, of.Places)
+	s.Regime.Places, s.Regime.Policies = union(s.Regime.Places, of.Places), union(s.Regime.Policies, of.Policies)
+	s.Regime.Version, s.Regime.MinSync = unionOf(", ", s.Regime.Version, of.Version), unionOf(", ", s.Regime.MinSync, of.MinSync)
 	s.Regime.Nodes = max(s.Regime.Nodes, of.Nodes)
 	if w, ok := witnessOf(*d); ok {
 		if s.Witnessed == nil {
@@ -125,8 +126,8 @@ func (p present) trim(s *sizing.Episode) {
 // once is a string that the others that are equal share their memory with: rows name the same nodes over and over.
 func once(s string) string { return unique.Make(s).Value() }
 
-// present is the regime of the cluster as the hub knows it now: the modes of the nodes that are measured, and how many nodes there
-// are. Of kube-proxy's version and its minSyncPeriod nobody tells yet, nor of the Services' policies.
+// present is the regime of the cluster as the hub knows it now: the modes, versions and minSyncPeriods of the kube-proxies that are
+// measured, and how many nodes there are. Which places and policies a workload has is read off its rows.
 type present struct {
 	sizing.Regime
 	known bool // all agents were heard
@@ -137,11 +138,15 @@ func (h *Hub) present() (p present) {
 	defer h.mu.Unlock()
 	p.known = true
 	modes := map[string]bool{}
+	var proxies proxySet
 	for _, n := range h.join.nodes {
 		if !n.expected {
 			continue
 		}
 		p.Nodes++
+		if n.measured() {
+			proxies.add(n.proxy)
+		}
 		switch {
 		case n.measured() && n.backend != "":
 			modes[n.backend] = true
@@ -151,6 +156,9 @@ func (h *Hub) present() (p present) {
 	}
 	p.Dataplane = strings.Join(slices.Sorted(maps.Keys(modes)), "+")
 	p.known = p.known && len(modes) > 0
+	if x := proxies.report(); x != nil {
+		p.Version, p.MinSync = x.Versions, x.MinSync
+	}
 	return p
 }
 
@@ -165,23 +173,25 @@ func (p present) now(es []sizing.Episode) *sizing.Regime {
 			continue
 		}
 		r := e.Regime
-		r.Dataplane, r.Nodes = p.Dataplane, p.Nodes
+		r.Dataplane, r.Version, r.MinSync, r.Nodes = p.Dataplane, p.Version, p.MinSync, p.Nodes
 		return &r
 	}
 	return nil
 }
 
 // union and subset are of words as a regime has them: "iptables-nft+nftables".
-func union(a, b string) string {
+func union(a, b string) string { return unionOf("+", a, b) }
+
+func unionOf(sep, a, b string) string {
 	if a == b || b == "" {
 		return a
 	}
 	if a == "" {
 		return b
 	}
-	words := append(strings.Split(a, "+"), strings.Split(b, "+")...)
+	words := append(strings.Split(a, sep), strings.Split(b, sep)...)
 	slices.Sort(words)
-	return strings.Join(slices.Compact(words), "+")
+	return strings.Join(slices.Compact(words), sep)
 }
 
 func subset(a, of string) bool { return a != "" && union(of, a) == of }

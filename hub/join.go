@@ -72,6 +72,8 @@ type row struct {
 	stored   time.Time         // ours
 	latest   *report.Departure // as it was built last, at that time
 	kept     bool
+	local    bool // some path was of a traffic policy Local
+	proxies  *report.Proxies
 	born     time.Time // ours, of the first line
 	complete bool
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
@@ -260,6 +262,7 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.T
 		r.open += map[bool]int{true: 1, false: -1}[is]
 	}
 	r.kept = r.kept || s.Kept || s.Retained > 0
+	r.local = r.local || s.Local
 }
 
 // joinSlack is how far the API server's clock, which dates Nodes to the second, may be ahead of ours. Before its agent speaks
@@ -310,6 +313,7 @@ type census struct {
 	readers  []*node          // nodes whose agents know any
 	besides  []*node          // all agents beside consumers
 	serving  map[workloadKey]served
+	proxies  *report.Proxies // what the kube-proxies of those that are measured are
 }
 
 const (
@@ -325,6 +329,7 @@ const (
 // joined; 5,000 of them for each row would be most of the hub's work.
 func (j *joiner) census(now, until time.Time) census {
 	c := census{serving: map[workloadKey]served{}}
+	var proxies proxySet
 	for _, n := range j.nodes {
 		if n.beside != "" && !n.ended() && !n.created.After(until) {
 			c.besides = append(c.besides, n)
@@ -339,6 +344,9 @@ func (j *joiner) census(now, until time.Time) census {
 		c.expected++
 		if n.witness {
 			c.witness++
+		}
+		if n.measured() {
+			proxies.add(n.proxy)
 		}
 		following := n.agent.following()
 		if following && len(n.consumers) > 0 {
@@ -366,6 +374,7 @@ func (j *joiner) census(now, until time.Time) census {
 	}
 	c.young = append(c.young, c.missing...)
 	c.reading = j.reading(c.readers, c.besides)
+	c.proxies = proxies.report()
 	return c
 }
 
@@ -380,7 +389,7 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	}
 	age := now.Sub(r.born)
 	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
-	r.expected, r.missing = c.expected, c.young
+	r.expected, r.missing, r.proxies = c.expected, c.young, c.proxies
 	serving := j.served(c, workloadKey{r.pod.Namespace, r.workload})
 	r.unread = serving.unread
 	r.unwitnessed = c.expected - c.witness

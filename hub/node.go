@@ -29,6 +29,7 @@ type node struct {
 	applied   uint64  // newest slice resource version its watcher applied
 	backend   string
 	families  []ledger.Family // measured
+	proxy     ledger.Proxy    // what kube-proxy there says of itself
 	witness   bool            // it listens to connection tracking while pods leave
 	version   string
 	consumers []ledger.Consumer // replicas that it reads or should: replaced, never changed in place

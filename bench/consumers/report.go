@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,20 +27,17 @@ type figures struct {
 	// Compared is how many removals had a landing and a truth.
 	Compared int `json:"compared"`
 	// Lag is the bound that the kind states; it is in every landing.
-	Lag        float64      `json:"lag_bound_ms"`
-	Error      distribution `json:"error_ms"` // hi - last request started
-	Slop       distribution `json:"slop_ms"`  // hi - lo, lo not before the deletion
-	Resolution distribution `json:"truth_resolution_ms"`
-	Inside     int          `json:"truth_inside"` // in (lo - resolution, hi]: error within slop and resolution
+	Lag        float64                  `json:"lag_bound_ms"`
+	Error      benchresult.Distribution `json:"error_ms"` // hi - last request started
+	Slop       benchresult.Distribution `json:"slop_ms"`  // hi - lo, lo not before T0
+	Resolution benchresult.Distribution `json:"truth_resolution_ms"`
+	Inside     int                      `json:"truth_inside"` // in (lo - resolution, hi]: error within slop and resolution
 	// Bounded: the lower end is a reading that showed the pod, later than its deletion.
 	Bounded int `json:"with_a_lower_end_of_their_own"`
 	// After: requests that reached a pod though they were started after its landing.
 	After int `json:"requests_after_landing"`
-}
-
-type distribution struct {
-	N                  int     `json:"n"`
-	Min, P50, P99, Max float64 `json:",omitempty"`
+	// Kept: how long after the landing pods were reached over connections that were open before, of those that were.
+	Kept benchresult.Distribution `json:"reached_over_kept_connections_ms"`
 }
 
 type results struct {
@@ -112,7 +108,7 @@ func figuresOf(samples []restarts.Sample, how, command string) (all []figures) {
 	for place, of := range by {
 		f := figures{Place: place, Restarts: how, Command: command, Compared: len(of)}
 		replicas := map[string]bool{}
-		var errs, slops, resolutions []time.Duration
+		var errs, slops, resolutions, kept []time.Duration
 		for _, s := range of {
 			replicas[s.Replica] = true
 			f.Lag = float64(s.Lag.Milliseconds())
@@ -124,26 +120,15 @@ func figuresOf(samples []restarts.Sample, how, command string) (all []figures) {
 			if s.Bounded {
 				f.Bounded++
 			}
+			if s.Kept > 0 {
+				kept = append(kept, s.Kept)
+			}
 		}
-		f.Replicas = len(replicas)
-		f.Error, f.Slop, f.Resolution = distributionOf(errs), distributionOf(slops), distributionOf(resolutions)
+		f.Replicas, f.Kept = len(replicas), benchresult.DistributionOf(kept)
+		f.Error, f.Slop, f.Resolution = benchresult.DistributionOf(errs), benchresult.DistributionOf(slops), benchresult.DistributionOf(resolutions)
 		all = append(all, f)
 	}
 	return all
-}
-
-// distributionOf uses nearest rank, so that a p99 is a value that occurred.
-func distributionOf(ds []time.Duration) distribution {
-	slices.Sort(ds)
-	n := len(ds)
-	if n == 0 {
-		return distribution{}
-	}
-	at := func(q float64) float64 {
-		d := ds[max(0, int(math.Ceil(q*float64(n)))-1)]
-		return math.Round(float64(d)/float64(time.Microsecond)) / 1000
-	}
-	return distribution{N: n, Min: at(0), P50: at(.5), P99: at(.99), Max: at(1)}
 }
 
 func (r *results) write(dir string) error { return benchresult.Write(dir, "consumers", r.Date, r) }
@@ -185,6 +170,12 @@ func render(dir string) error {
 			f.Error.P50, f.Error.P99, f.Error.Max, f.Slop.P50, f.Slop.P99, f.Slop.Max, f.Resolution.P50, f.Resolution.P99, f.Inside, f.Compared, bound(f.After, f.Compared))
 	}
 	fmt.Fprintf(&b, "\nNot compared: %s.\n\n", r.notCompared())
+	for _, f := range r.Figures {
+		if f.Kept.N > 0 {
+			fmt.Fprintf(&b, "Over connections that %s kept open, requests went on to reach %d of these %d pods (%s) after they had landed, for %.1f s at the median and %.1f s at most.\n\n",
+				f.Place, f.Kept.N, f.Compared, f.Restarts, f.Kept.P50/1000, f.Kept.Max/1000)
+		}
+	}
 	return benchresult.ReplaceSection(filepath.Join(filepath.Dir(dir), "RESULTS.md"), "consumers", b.String())
 }
 

@@ -66,12 +66,16 @@ func (c *cluster) underLoad(ctx context.Context, out io.Writer, f func(context.C
 	return tell(out, all), nil
 }
 
-var mustSleep = regexp.MustCompile(`preStop must sleep (?:>= )?([0-9]+) s`)
+var mustSleep = regexp.MustCompile(`preStop\s+must\s+sleep\s+(?:>=\s+)?([0-9]+)\s+s`)
 
 // measure makes trials for 90 s, and returns how many seconds preStop must sleep by them.
 func (c *cluster) measure(ctx context.Context, out io.Writer) (seconds string, err error) {
 	var said bytes.Buffer
-	if err := c.show(ctx, io.MultiWriter(out, &said), "measure"); err != nil {
+	args := []string{"measure"}
+	if c.contour != "" {
+		args = append(args, "--ingress-class=contour")
+	}
+	if err := c.show(ctx, io.MultiWriter(out, &said), args...); err != nil {
 		return "", err
 	}
 	m := mustSleep.FindSubmatch(said.Bytes())

@@ -138,9 +138,11 @@ func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, in
 	if err := c.LoadImage(ctx, image); err != nil {
 		return err
 	}
-	err = manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, "image.repository=testbed.local/lastcall",
-		"image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap="+gap.String())
-	if err != nil {
+	sets := []string{"image.repository=testbed.local/lastcall", "image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap=" + gap.String()}
+	if ingress {
+		sets = append(sets, "agent.consumers.enabled=true", "agent.consumers.enterPods=true") // Envoy tells on its localhost
+	}
+	if err := manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, sets...); err != nil {
 		return err
 	}
 	return f(&proof.Bed{Cluster: c, Plugin: filepath.Join(dir, "kubectl-lastcall"), Gap: gap})
@@ -151,11 +153,14 @@ func runLoop(ctx context.Context, b *proof.Bed, o options, r *result) error {
 	if err != nil {
 		return err
 	}
-	targets, err := b.Targets(ctx, s)
+	if err := b.Ready(ctx, s); err != nil {
+		return err
+	}
+	ways, err := b.Ways(ctx, s)
 	if err != nil {
 		return err
 	}
-	l, err := s.Loop(ctx, o.restarts, progress, targets...)
+	l, err := s.Loop(ctx, o.restarts, progress, ways...)
 	r.Loop, r.Problems = &l, l.Problems()
 	return err
 }

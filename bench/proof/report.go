@@ -27,7 +27,13 @@ type result struct {
 func newResult(o options, gap time.Duration) *result {
 	r := &result{Run: benchresult.Describe("make proof"), Gap: gap.String()}
 	if len(os.Args) > 1 {
-		r.Command = "go run ./bench/proof " + strings.Join(os.Args[1:], " ")
+		r.Command = "go run ./bench/proof"
+		for _, arg := range os.Args[1:] {
+			if arg == "" {
+				arg = `""`
+			}
+			r.Command += " " + arg
+		}
 	}
 	r.Versions["kubernetes"] = o.version
 	return r
@@ -68,21 +74,29 @@ func (r *result) render(b *strings.Builder) {
 		after, lost := sum(l.Patched)
 		fmt.Fprintf(b, "| restarts behind %s | requests | failed | restarts with failures |\n|---|---|---|---|\n", strings.Join(l.Via, " and "))
 		fmt.Fprintf(b, "| %d without preStop | %d | %d | %d |\n", len(l.Before), made, failed, proof.Failing(l.Before))
-		fmt.Fprintf(b, "| %d with the %d s recommended (%d episodes, the largest %.2f s) | %d | %d | %d |\n", len(l.Patched), *l.Advice.Seconds, l.Advice.N, l.Advice.Largest,
+		fmt.Fprintf(b, "| %d with what is recommended, %s (by %d episodes, the largest %.2f s) | %d | %d | %d |\n", len(l.Patched), l.Advice.Number(), l.Advice.N, l.Advice.Largest,
 			after, lost, proof.Failing(l.Patched))
+		for _, m := range l.Advice.Missing {
+			fmt.Fprintf(b, "\nNot in the number: %s (%s).\n", m.Place, m.Why)
+		}
 	}
 	if len(r.Delays) > 0 {
-		b.WriteString("| kube-proxy stopped for | recommended | largest of n | without the place named | pods that left without preStop: failures in | with what is recommended: failures in | with 2 s less than the delay: failures in |\n|---|---|---|---|---|---|---|\n")
+		b.WriteString("| kube-proxy stopped for | recommended | largest of n | without the place named | pods that left without preStop: failures in | with what is recommended: failures in (of these, delays longer than that) | with 2 s less than the delay: failures in |\n|---|---|---|---|---|---|---|\n")
 	}
 	for _, d := range r.Delays {
 		driver := "-"
 		if d.Advice.Driver != "" {
 			driver = fmt.Sprintf("%d s without %s", d.Advice.Without, d.Advice.Driver)
 		}
-		_, failed := sum(d.Patched)
-		made, _ := sum(d.Patched)
-		fmt.Fprintf(b, "| %g s | %d s | %.2f s of %d | %s | %s | %s (%d of %d requests) | %s |\n", d.Seconds, *d.Advice.Seconds, d.Advice.Largest, d.Advice.N, driver,
-			of(d.Learning), of(d.Patched), failed, made, of(d.Short))
+		made, failed := sum(d.Patched)
+		exceeded := 0
+		for i, t := range d.Patched {
+			if t.Failed > 0 && d.Exceeded(i) {
+				exceeded++
+			}
+		}
+		fmt.Fprintf(b, "| %g s | %s | %.2f s of %d | %s | %s | %s (%d): %d of %d requests | %s |\n", d.Seconds, d.Advice.Number(), d.Advice.Largest, d.Advice.N, driver,
+			of(d.Learning), of(d.Patched), exceeded, failed, made, of(d.Short))
 	}
 	if len(r.Stops) > 0 {
 		b.WriteString("| workload | verdict | in words |\n|---|---|---|\n")

@@ -187,7 +187,7 @@ func (x *measure) answer(ctx context.Context, c *canary, a *asker) error {
 		}
 		return r.trial(ctx)
 	}()
-	result := resultOf(r)
+	result, interrupted := resultOf(r), ctx.Err() != nil
 	if result.Trials != nil {
 		if x.output.machine() {
 			err = errors.Join(err, x.output.print(x.out, result))
@@ -195,7 +195,7 @@ func (x *measure) answer(ctx context.Context, c *canary, a *asker) error {
 			x.view.measurement(x.out, result)
 		}
 	}
-	if ctx.Err() != nil {
+	if interrupted {
 		err = context.Cause(ctx) // by which signal
 		x.note("Interrupted after %s.", report.Plural(len(result.Trials), "trial"))
 	}

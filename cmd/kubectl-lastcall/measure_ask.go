@@ -51,6 +51,17 @@ func (a *asker) ready(ctx context.Context) error {
 	return nil
 }
 
+// whole makes rows of a list whole: those lack their places. What the hub does not give stays as it is.
+func (a *asker) whole(ctx context.Context, rows map[string]report.Departure) {
+	for uid := range rows {
+		d, err := get[report.Departure](ctx, a.hub, "/v1/departures/"+url.PathEscape(uid), nil)
+		if err != nil {
+			return
+		}
+		rows[uid] = d
+	}
+}
+
 // departures are those of a namespace that began since so long ago; ok is false if the hub does not answer.
 func (a *asker) departures(ctx context.Context, ns string, since time.Duration) (ds []report.Departure, ok bool) {
 	now := time.Now()

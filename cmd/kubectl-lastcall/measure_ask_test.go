@@ -2,16 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 // TestAskerComesBack: a hub that goes away is told once, asked ever more seldom, connected to anew, and told to be back.
@@ -44,7 +48,8 @@ func TestAskerComesBack(t *testing.T) {
 		ds, ok := a.departures(t.Context(), "sandbox", 5*time.Second)
 		return ok && len(ds) == 1 && ds[0].UID == "a"
 	}
-	if ask() || ask() || asked != 1 || a.lost == nil || a.wait != 2*hubAgain {
+	first, second := ask(), ask()
+	if first || second || asked != 1 || a.lost == nil || a.wait != 2*hubAgain {
 		t.Errorf("asked %d times at once, the next after %v", asked, a.wait)
 	}
 	a.next = time.Time{} // that time is over
@@ -54,6 +59,31 @@ func TestAskerComesBack(t *testing.T) {
 	away, a.next = false, time.Time{}
 	if !ask() || a.hub == hub || a.lost != nil || a.wait != hubAgain || !strings.Contains(said.String(), "answers again.") {
 		t.Errorf("the same client: %v, said: %s", a.hub == hub, &said)
+	}
+}
+
+// TestNotRemoved: an API server that cannot be reached is asked until the time is over, and then it is said that something is left.
+func TestNotRemoved(t *testing.T) {
+	var mu sync.Mutex
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked++
+		panic(http.ErrAbortHandler) // hangs up
+	}))
+	defer server.Close()
+	k, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*removeWait)
+	defer cancel()
+	err = (&canary{k: k, name: "lastcall-measure-x7k2p", namespace: "sandbox"}).removed(ctx)
+	mu.Lock()
+	defer mu.Unlock()
+	if err == nil || !strings.Contains(err.Error(), "the API server does not answer") || asked < 2 {
+		t.Errorf("asked %d times: %v", asked, err)
 	}
 }
 

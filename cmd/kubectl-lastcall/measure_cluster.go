@@ -28,22 +28,23 @@ func resources(cpu, memory string) corev1.ResourceList {
 
 // try has the API server try everything: quotas, Pod Security, webhooks and policies answer as they will.
 func (c *canary) try(ctx context.Context) error {
-	return c.create(ctx, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}, true)
+	return c.create(ctx, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 }
 
 // make creates everything but the pods.
 func (c *canary) make(ctx context.Context) error {
-	return c.create(ctx, metav1.CreateOptions{}, false)
+	return c.create(ctx, metav1.CreateOptions{})
 }
 
 // create makes the Job first, so that there is no moment at which something belongs to nobody.
-func (c *canary) create(ctx context.Context, o metav1.CreateOptions, pod bool) error {
+func (c *canary) create(ctx context.Context, o metav1.CreateOptions) error {
+	dry := len(o.DryRun) > 0
 	j, err := c.k.BatchV1().Jobs(c.namespace).Create(ctx, c.job(), o)
 	if err != nil {
 		return c.denied(ctx, "a Job", err)
 	}
 	var job []metav1.OwnerReference
-	if !pod {
+	if !dry {
 		c.made = j.CreationTimestamp.Time
 		job = append(job, owner("batch/v1", "Job", j.Name, j.UID))
 	}
@@ -52,7 +53,7 @@ func (c *canary) create(ctx context.Context, o metav1.CreateOptions, pod bool) e
 		if err != nil {
 			return c.denied(ctx, "a Service", err)
 		}
-		if !pod && s.Name == c.name {
+		if !dry && s.Name == c.name {
 			c.service = s.UID
 		}
 	}
@@ -61,7 +62,7 @@ func (c *canary) create(ctx context.Context, o metav1.CreateOptions, pod bool) e
 			return c.denied(ctx, "an Ingress", err)
 		}
 	}
-	if pod {
+	if dry { // owners are not there, and one pod stands for all
 		_, err = c.k.CoreV1().Pods(c.namespace).Create(ctx, c.pod(), o)
 		return c.denied(ctx, "a pod", err)
 	}

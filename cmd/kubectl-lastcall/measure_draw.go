@@ -44,9 +44,9 @@ func (m measurement) headline() string {
 
 func (k measuredKind) words() string {
 	if k.Kind == single {
-		return "one pod, by itself"
+		return "single pods"
 	}
-	return fmt.Sprintf("%d pods, as in a rollout", k.Pods)
+	return fmt.Sprintf("bursts of %d", k.Pods)
 }
 
 func (v view) measuredTrials(m measurement) table {
@@ -72,46 +72,47 @@ func (k measuredKind) show(s float64) string {
 // within is the bound, or why there is none.
 func (k measuredKind) within(r sizing.Recommendation) string {
 	switch {
+	case k.Within != nil && k.AtLeast && k.Unknown > 0:
+		return fmt.Sprintf(">= %s: %d unknown", report.Seconds(*k.Within), k.Unknown)
 	case k.Within != nil && k.AtLeast:
-		return fmt.Sprintf(">= %s: %d of %d not known to the end", report.Seconds(*k.Within), k.Unknown, k.N)
+		return ">= " + report.Seconds(*k.Within)
 	case k.Within != nil:
 		return fmt.Sprintf("%s, with %g %%", report.Seconds(*k.Within), 100*r.Quantile)
 	case k.N+k.Empty == 0:
 		return "unknown: no trial"
 	case k.N == 0:
-		return fmt.Sprintf("unknown: none of %s counts", report.Plural(k.Empty, "trial"))
+		return "unknown: none counts"
 	}
-	return fmt.Sprintf("unknown: largest of %d, %d are needed", k.N, r.Needed)
+	return fmt.Sprintf("unknown: %d are needed", r.Needed)
 }
 
 var stageWords = map[string]string{
-	"api":     "from T0 until the first node had learnt of it",
-	"watch":   "until the place that was last had learnt of it",
-	"program": "until that place had let go",
+	"api":     "the first node had learnt of it",
+	"watch":   "the last place had learnt of it",
+	"program": "the last place had let go",
 }
 
 func (v view) measuredStages(m measurement) table {
-	t := table{columns: []column{{name: "STAGE"}, {name: "N", right: true}, {name: "MEDIAN", right: true}, {name: "LONGEST", right: true}, {name: "OF THE LAST LANDING"}}}
+	t := table{columns: []column{{name: "STAGE"}, {name: "TRIALS"}, {name: "N", right: true}, {name: "MEDIAN", right: true}, {name: "LONGEST", right: true}, {name: "UNTIL"}}}
+	was := ""
 	for _, s := range m.Stages {
-		median, longest := "", ""
-		if s.N > 0 {
-			median, longest = report.Seconds(s.Median), report.Seconds(s.Longest)
+		stage, words := s.Stage, stageWords[s.Stage]
+		if stage == was {
+			stage, words = " ", " " // once is enough
 		}
-		t.add(text(s.Stage, fmt.Sprint(s.N), median, longest, stageWords[s.Stage])...)
+		was = s.Stage
+		t.add(text(stage, string(s.Kind), fmt.Sprint(s.N), report.Seconds(s.Median), report.Seconds(s.Longest), words)...)
 	}
 	return t
 }
 
 func (v view) measuredPlaces(m measurement) table {
-	t := table{columns: []column{{name: "PLACE", shrink: true}, {name: "KIND"}, {name: "BACKEND"}, {name: "N", right: true}, {name: "MEDIAN", right: true}, {name: "LONGEST", right: true},
-		{name: "LAST", right: true}}}
+	t := table{columns: []column{{name: "PLACE", shrink: true}, {name: "KIND"}, {name: "BACKEND"}, {name: "N", right: true}, {name: "BURST", right: true}, {name: "SINGLE", right: true},
+		{name: "LONGEST", right: true}, {name: "LAST", right: true}}}
 	for _, p := range m.Places[:min(len(m.Places), mostPlaces)] {
-		name, median, longest := p.Node, "", ""
+		name, longest := p.Node, ""
 		if p.Replica != "" {
 			name = p.Replica + " on " + p.Node
-		}
-		if p.N > 0 && !p.Some {
-			median = report.Seconds(p.Median)
 		}
 		if p.N > 0 {
 			longest = report.Seconds(p.Longest)
@@ -119,9 +120,18 @@ func (v view) measuredPlaces(m measurement) table {
 		if p.Pending > 0 {
 			longest = "pending"
 		}
-		t.add(text(name, p.Kind, p.Backend, fmt.Sprint(p.N), median, longest, fmt.Sprintf("%d of %d", p.Last, len(m.Trials)))...)
+		t.add(text(name, p.Kind, p.Backend, fmt.Sprint(p.N), p.median(burst), p.median(single), longest, fmt.Sprint(p.Last))...)
 	}
 	return t
+}
+
+// median over the departures in trials of a kind, "" if it is not known.
+func (p measuredPlace) median(k trialKind) string {
+	s, ok := p.Medians[k]
+	if !ok || p.Some {
+		return ""
+	}
+	return report.Seconds(s)
 }
 
 // lines are what it rests on, what it says, and what it does not.
@@ -131,14 +141,13 @@ func (m measurement) lines() (ls []sizing.Line) {
 			ls = append(ls, sizing.Line{Label: label, Text: text})
 		}
 	}
-	for _, l := range m.Recommendation.Argument() {
-		if slices.Contains([]string{"BASIS", "DRIVER", "STUCK", "MISSING"}, l.Label) {
+	for _, l := range (sizing.Advice{Recommendation: m.Recommendation}).Argument("") {
+		if slices.Contains([]string{"BASIS", "DRIVER", "STUCK", "MISSING", "MEASURED"}, l.Label) {
 			ls = append(ls, l)
 		}
 	}
 	add("COVERAGE", m.coverage())
 	add("LEFT OUT", m.leftOut())
-	add("MEASURED", sizing.MeasuredWords(m.Recommendation.Regime.Places))
 	add("SAYS", m.says())
 	add("NOT SAID", m.saysNot())
 	add("NEXT", m.next())
@@ -217,8 +226,13 @@ func (m measurement) says() string {
 }
 
 func (m measurement) saysNot() string {
-	return fmt.Sprintf("what it is like in another regime (more load on nodes and API server, more Services, more nodes, another version or mode of kube-proxy, bursts of more than %d), "+
+	s := fmt.Sprintf("what it is like in another regime (more load on nodes and API server, more Services, more nodes, another version or mode of kube-proxy, bursts of more than %d), "+
 		"on a day when a node is slow, and how your own server stops", m.BurstSize)
+	if d := m.slowSync(); d > 0 {
+		s += fmt.Sprintf(". kube-proxy syncs at most every %s (minSyncPeriod), and each trial begins %s after it has: a rollout may meet one that has just done so, and take %s longer",
+			report.Seconds(d.Seconds()), report.Seconds(restTime.Seconds()), report.Seconds(restTime.Seconds()))
+	}
+	return s
 }
 
 func (m measurement) next() string {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
 )
 
 // live tells how far it is: on a terminal in a line that is written again, else in a line now and then.
@@ -58,4 +60,39 @@ func (l *live) end() {
 		io.WriteString(l.err, "\r\x1b[K") //nolint:errcheck // nobody looks
 		l.shown = false
 	}
+}
+
+// tell shows how far it is.
+func (r *trialRun) tell(p *plan, current *trial, c crowd, since time.Duration) {
+	what := ""
+	if n := len(r.done); n > 0 {
+		last := r.done[n-1]
+		longest := 0.0
+		for _, t := range r.done {
+			longest = max(longest, t.longest())
+		}
+		what = fmt.Sprintf(", last %s, longest %s", report.Seconds(last.longest()), report.Seconds(longest))
+	}
+	switch {
+	case current != nil && time.Since(current.begun) > 3*time.Second:
+		what += ", waiting for " + pendingAt(current)
+	case current == nil && len(c.waiting) == 0 && len(c.starting) > 0:
+		what += ", waiting for pods to become ready"
+	}
+	r.live.now("%d of %d s: %d bursts, %d single%s", int(since.Seconds()), int(r.lasts.Seconds()), p.done[burst], p.done[single], what)
+}
+
+// pendingAt is who has not let go, or that nobody says so.
+func pendingAt(t *trial) string {
+	for _, d := range t.rows {
+		for _, l := range d.Slowest {
+			if l.Pending > 0 {
+				return report.Shorten(either(l.Replica, l.Node), 40)
+			}
+		}
+		if !d.Complete && d.Answered < d.Expected {
+			return "all nodes to answer"
+		}
+	}
+	return "the hub"
 }

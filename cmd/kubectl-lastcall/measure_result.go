@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -49,10 +50,11 @@ type spread struct {
 	Longest  float64 `json:"longest_seconds"`
 }
 
-// measuredStage is one stage of the last landing, over all trials that have it.
+// measuredStage is one stage of the last landing, over the trials of a kind that have it.
 type measuredStage struct {
-	Stage string `json:"stage"`
-	N     int    `json:"n"`
+	Stage string    `json:"stage"`
+	Kind  trialKind `json:"kind"`
+	N     int       `json:"n"`
 	spread
 }
 
@@ -63,9 +65,10 @@ type measuredPlace struct {
 	N       int    `json:"n"`
 	Pending int    `json:"pending,omitempty"` // departures in which it had not let go at the end
 	Last    int    `json:"last"`              // trials in whose worst departure it was last beyond doubt
-	// Some: rows of more than 64 places list the latest only, so the spread is of those.
-	Some bool `json:"latest_only,omitempty"`
-	spread
+	// Some: rows of more than 64 places list the latest only, so what follows is of those.
+	Some    bool                  `json:"latest_only,omitempty"`
+	Medians map[trialKind]float64 `json:"median_seconds,omitempty"` // by kind of trial
+	Longest float64               `json:"longest_seconds"`
 }
 
 type measuredTrial struct {
@@ -107,6 +110,9 @@ func (m *measurement) sum() {
 	}
 	es := m.episodes()
 	m.Recommendation = sizing.Recommend(sizing.Input{Workload: sizing.Workload{Namespace: m.Namespace, Name: m.Canary}, Episodes: es, Trials: true}, sizing.Pool{}, sizing.Options{})
+	if m.slowSync() > 0 && m.Recommendation.Seconds != nil {
+		m.Recommendation.AtLeast = true
+	}
 	for _, k := range trialKinds {
 		m.Kinds = append(m.Kinds, m.ofKind(k))
 	}
@@ -128,6 +134,17 @@ func (m *measurement) episodes() (es []sizing.Episode) {
 		es = append(es, sizing.Episode{Explanation: report.Explanation{Episode: e, Departures: t.Departures}, Regime: regime})
 	}
 	return es
+}
+
+// slowSync is kube-proxy's longest minSyncPeriod if that is more than the rest before a trial, else 0. Each trial then begins as long
+// after a sync as we rest, and waits for what is left of that period; a rollout begins anywhere in it.
+func (m *measurement) slowSync() (longest time.Duration) {
+	for word := range strings.SplitSeq(m.Recommendation.Regime.MinSync, ", ") {
+		if d, err := time.ParseDuration(word); err == nil && d > max(longest, restTime) {
+			longest = d
+		}
+	}
+	return longest
 }
 
 func (m *measurement) podsOf(k trialKind) int {
@@ -157,7 +174,7 @@ func (m *measurement) ofKind(k trialKind) measuredKind {
 			s.N, s.Unknown = c.N, c.Unknown
 			if c.Enough {
 				within := c.Seconds
-				s.Within, s.AtLeast = &within, !c.Firm
+				s.Within, s.AtLeast = &within, !c.Firm || m.slowSync() > 0
 			}
 		}
 	}
@@ -175,31 +192,39 @@ func spreadOf(values []float64) spread {
 
 // stages are of the last landing of each trial's worst departure, so that they add up.
 func (m *measurement) stages() {
-	var api, watch, program []float64
+	values := map[string]map[trialKind][]float64{"api": {}, "watch": {}, "program": {}}
 	for _, t := range m.Trials {
 		if len(t.Departures) == 0 {
 			continue
 		}
-		for _, l := range t.Departures[0].Slowest {
-			if l.Landed != nil {
-				if s := l.Stages; s != nil {
-					api, watch, program = append(api, s.API), append(watch, s.Watch), append(program, s.Program)
-				}
-				break
+		ls := t.Departures[0].Slowest
+		i := slices.IndexFunc(ls, func(l report.Landing) bool { return l.Landed != nil })
+		if i < 0 || ls[i].Stages == nil {
+			continue
+		}
+		st := ls[i].Stages
+		for stage, s := range map[string]float64{"api": st.API, "watch": st.Watch, "program": st.Program} {
+			values[stage][t.Kind] = append(values[stage][t.Kind], s)
+		}
+	}
+	m.Stages = []measuredStage{}
+	for _, stage := range []string{"api", "watch", "program"} {
+		for _, k := range trialKinds {
+			if vs := values[stage][k]; len(vs) > 0 {
+				m.Stages = append(m.Stages, measuredStage{stage, k, len(vs), spreadOf(vs)})
 			}
 		}
 	}
-	m.Stages = []measuredStage{{"api", len(api), spreadOf(api)}, {"watch", len(watch), spreadOf(watch)}, {"program", len(program), spreadOf(program)}}
 }
 
 // places are all that a row lists, who was longest first.
 func (m *measurement) places() {
 	at := map[sizing.Place]*measuredPlace{}
-	values := map[sizing.Place][]float64{}
+	values := map[sizing.Place]map[trialKind][]float64{}
 	of := func(l report.Landing) *measuredPlace {
 		p := sizing.Place{Kind: l.Kind, Node: l.Node, Replica: l.Replica}
 		if at[p] == nil {
-			at[p] = &measuredPlace{Place: p}
+			at[p], values[p] = &measuredPlace{Place: p, Medians: map[trialKind]float64{}}, map[trialKind][]float64{}
 		}
 		at[p].Backend = cmp.Or(l.Backend, at[p].Backend)
 		return at[p]
@@ -218,7 +243,7 @@ func (m *measurement) places() {
 				}
 			}
 			for p, s := range latest {
-				values[p] = append(values[p], s)
+				values[p][t.Kind] = append(values[p][t.Kind], s)
 			}
 			if i == 0 && d.Straggler != nil {
 				of(*d.Straggler).Last++
@@ -227,7 +252,10 @@ func (m *measurement) places() {
 	}
 	m.Places = []measuredPlace{}
 	for p, s := range at {
-		s.N, s.spread = len(values[p]), spreadOf(values[p])
+		for k, vs := range values[p] {
+			of := spreadOf(vs)
+			s.N, s.Medians[k], s.Longest = s.N+len(vs), of.Median, max(s.Longest, of.Longest)
+		}
 		m.Places = append(m.Places, *s)
 	}
 	slices.SortFunc(m.Places, func(a, b measuredPlace) int {

@@ -35,13 +35,14 @@ func (x *recommend) table(ctx context.Context, hub *client, t target, ns string)
 			fmt.Fprintln(x.out, visible(a.Workload))
 		}
 	case len(as) == 0:
+		where := "in namespace " + ns
 		if x.all {
-			x.note("No pods of a workload have left in any namespace, as far as the hub knows.")
-		} else {
-			x.note("No pods of a workload have left in namespace %s, as far as the hub knows. -A looks in all.", ns)
+			where = "in any namespace"
 		}
+		x.note("No pods of a workload have left %s, as far as the hub knows.", where)
 	default:
 		x.view.adviceTable(as, x.all, x.noHeaders).write(x.out, x.view.screen)
+		x.note("page: %s", hub.pages.at("/workloads"))
 		x.note("As of when pods of each last left. `kubectl lastcall recommend TYPE/NAME` has the argument, and the workload as it is now.")
 	}
 	for _, n := range all.Notes() {

@@ -203,7 +203,10 @@ func newEpisodeBar(e report.Episode, p sizing.Point, known bool, a *sizing.Advic
 	case known && p.Other != "":
 		r.Note = "another regime (" + report.Visible(p.Other) + ")"
 	case !known && e.LastCall != nil:
-		r.Note, seconds, ok, whole = "not counted", e.LastCall.Hi, true, true
+		seconds, ok, whole = e.LastCall.Hi, true, true
+		if a != nil {
+			r.Note = "not counted"
+		}
 	case !known:
 		r.Note = "no pod of it can be timed"
 	}

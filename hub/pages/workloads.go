@@ -199,15 +199,10 @@ func newWorkloadRow(a *sizing.Advice) workloadRow {
 	return r
 }
 
-// workloadURL is "" for what has no page: it would not lead there.
+// workloadURL is "" for what has no page.
 func workloadURL(root, namespace, workload string) string {
-	kind, name, _ := strings.Cut(workload, "/")
-	s := root + "workloads"
-	for _, part := range []string{namespace, kind, name} {
-		if part == "" || part == "." || part == ".." {
-			return ""
-		}
-		s += "/" + url.PathEscape(part)
+	if path := report.WorkloadPath(namespace, workload); path != "" {
+		return root + path
 	}
-	return s
+	return ""
 }

@@ -57,6 +57,10 @@ type Departure struct {
 	// Kept: a place kept the pod on purpose for a while, since no other endpoint was usable
 	// (KEP-1669) or the Service wants it. It got traffic until it stopped serving; not a question of preStop.
 	Kept bool `json:"kept,omitempty"`
+	// Local: some of its paths were of a Service's traffic policy Local.
+	Local bool `json:"local,omitempty"`
+	// Proxies are what the kube-proxies of the measured nodes were; nil if none said anything.
+	Proxies *Proxies `json:"kube_proxies,omitempty"`
 	// Within99 is by when 99 % of the places had landed (upper ends).
 	Within99 *float64 `json:"within_99_seconds,omitempty"`
 
@@ -92,6 +96,12 @@ type Departure struct {
 	Refused *int `json:"refused,omitempty"`
 	// Connections is what the nodes' connection tracking showed; nil while nobody told.
 	Connections *Connections `json:"connections,omitempty"`
+}
+
+// Proxies are what different kube-proxies there were: sorted, with a comma between them, "unknown" if one does not say.
+type Proxies struct {
+	Versions string `json:"versions,omitempty"`
+	MinSync  string `json:"min_sync,omitempty"` // minSyncPeriod, as "1s"
 }
 
 // Late answers a question that may have no answer.

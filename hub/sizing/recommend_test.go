@@ -34,10 +34,10 @@ func TestRecommend(t *testing.T) {
 		}
 		return es
 	}
-	minSync := func(from int, s float64) func(int, *Episode) {
+	minSync := func(from int, s string) func(int, *Episode) {
 		return func(i int, e *Episode) {
 			if i >= from {
-				e.Regime.MinSync = &s
+				e.Regime.MinSync = s
 			}
 		}
 	}
@@ -81,12 +81,12 @@ func TestRecommend(t *testing.T) {
 		"pool, and more was seen":       {in: shop(1, 20), pool: pool(30, 12), want: "20 s from pool n 30"},
 		"own before pool":               {in: shop(ascending(19, 9)...), pool: pool(30, 12), want: "9 s from own n 19"},
 		"a pool that is too small":      {in: shop(1, 2), pool: pool(18, 12), want: "unknown from none n 2"},
-		"a pool of another regime":      {in: shop(1, 2), pool: with(pool(30, 12), minSync(0, 10)), want: "unknown from none n 2"},
+		"a pool of another regime":      {in: shop(1, 2), pool: with(pool(30, 12), minSync(0, "10s")), want: "unknown from none n 2"},
 		"a pool of larger bursts":       {in: shop(1, 2), pool: with(pool(30, 12), most(func(int) int { return 5 })), want: "12 s from pool n 30"},
 		"a pool of smaller bursts":      {in: Input{Episodes: with(shop(1, 2).Episodes, most(func(int) int { return 5 }))}, pool: pool(30, 12), want: "unknown from none n 2"},
 		"without one of its own":        {in: shop(), pool: pool(30, 12), want: "unknown from none n 0"},
-		"the regime changed":            {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(42, 10))}, want: "unknown from none n 18"},
-		"the regime changed long ago":   {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(41, 10))}, want: "9 s from own n 19"},
+		"the regime changed":            {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(42, "10s"))}, want: "unknown from none n 18"},
+		"the regime changed long ago":   {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(41, "10s"))}, want: "9 s from own n 19"},
 		"the regime has just changed":   {in: Input{Now: &Regime{Dataplane: "iptables-nft", Places: "kube-proxy", Nodes: 3}, Episodes: shop(ascending(60, 9)...).Episodes}, want: "unknown from none n 0"},
 		"twice the nodes":               {in: Input{Now: &Regime{Dataplane: "nftables", Places: "kube-proxy", Nodes: 6}, Episodes: shop(ascending(60, 9)...).Episodes}, want: "9 s from own n 60"},
 		"more nodes than twice":         {in: Input{Now: &Regime{Dataplane: "nftables", Places: "kube-proxy", Nodes: 7}, Episodes: shop(ascending(60, 9)...).Episodes}, want: "unknown from none n 0"},

@@ -321,8 +321,8 @@ func (r Recommendation) regimeWords() string {
 	if g.Version == "" {
 		unknown = append(unknown, "version")
 	}
-	if g.MinSync != nil {
-		parts = append(parts, "minSyncPeriod "+report.Seconds(*g.MinSync))
+	if g.MinSync != "" {
+		parts = append(parts, "minSyncPeriod "+report.Visible(g.MinSync))
 	} else {
 		unknown = append(unknown, "minSyncPeriod")
 	}
@@ -331,6 +331,9 @@ func (r Recommendation) regimeWords() string {
 	}
 	if g.Nodes > 0 {
 		parts = append(parts, report.Plural(g.Nodes, "node"))
+	}
+	if g.Policies != "" {
+		parts = append(parts, "traffic policy "+report.Visible(g.Policies))
 	}
 	burst := "bursts of " + string(r.Class.Burst)
 	if r.Class.OrLarger {

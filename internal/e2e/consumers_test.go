@@ -59,7 +59,7 @@ func TestConsumers(t *testing.T) {
 			t.Log(said)
 		}
 		if len(compared) != 4 {
-			t.Errorf("%s: compared %v; want Envoy, HAProxy, and both replicas of CoreDNS", tt.name, compared)
+			t.Errorf("%s: compared %v; want Envoy, HAProxy, and both replicas of CoreDNS; not compared: %v", tt.name, compared, all.Without)
 		}
 		for at, n := range compared {
 			if n != tt.removals {

@@ -50,12 +50,14 @@ func TestInstalled(t *testing.T) {
 	i := &installed{world: &world{Cluster: c, client: c.Client()}}
 	i.install(t)
 	p := i.prometheus(t, besides)
+	late := i.shop(t, "watched", 2, 0)
+	t.Run("two departures are late", func(t *testing.T) { lateTwice(t, late, p) })
 	t.Run("a rollout is explained", func(t *testing.T) { explainRollout(t, i) })
 	t.Run("a straggler is named, and is stuck before", func(t *testing.T) { explainStraggler(t, i) })
 	t.Run("it works, says check", func(t *testing.T) { checkWorks(t, i) })
 	t.Run("the hub begins anew", func(t *testing.T) { hubRestarts(t, i) })
 	t.Run("pages of real departures", func(t *testing.T) { realPages(t, i) })
-	t.Run("every panel shows what happened", func(t *testing.T) { watched(t, i, p) })
+	t.Run("every panel shows what happened", func(t *testing.T) { watched(t, p) })
 	t.Run("a StatefulSet and a DaemonSet", func(t *testing.T) { otherKinds(t, i) })
 	t.Run("measured by a canary, before any rollout", func(t *testing.T) { canaries(t, i) })
 	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
@@ -281,8 +283,12 @@ func realPages(t *testing.T, i *installed) {
 	d := x.Departures[0]
 	base := "http://" + i.forward(t, 9752)
 	b := browser.Start(t)
-	for _, path := range []string{"/", "/places", fmt.Sprintf("/episodes/%d", x.Episode.ID), "/departures/" + d.UID} {
-		for _, v := range browser.Views {
+	for _, path := range []string{"/", "/places", fmt.Sprintf("/episodes/%d", x.Episode.ID), "/departures/" + d.UID, "/workloads", "/workloads/" + s.namespace + "/deployment/shop?still"} {
+		views := browser.Views
+		if strings.HasPrefix(path, "/workloads") {
+			views = []browser.View{views[0], views[3]} // all four in hub/pages
+		}
+		for _, v := range views {
 			p := b.Open(t, base+path, v)
 			if p.Status != http.StatusOK {
 				t.Errorf("%s: %d", path, p.Status)

@@ -151,8 +151,14 @@ func canaryMeasured(t *testing.T, i *installed, ns string) {
 			Longest float64  `json:"longest_seconds"`
 		}
 		Places []struct {
-			Node, Kind string
-			N          int
+			Node, Kind, Backend string
+			N                   int
+			Longest             float64 `json:"longest_seconds"`
+		}
+		Stages []struct {
+			Stage   string
+			N       int
+			Longest float64 `json:"longest_seconds"`
 		}
 		Trials []struct {
 			Kind       string
@@ -205,7 +211,21 @@ func canaryMeasured(t *testing.T, i *installed, ns string) {
 			t.Errorf("%s: a bound %v with n = %d", k.Kind, k.Within, k.N)
 		}
 	}
-	if r := m.Recommendation; r.Regime.Nodes != len(i.Nodes) || r.Regime.Places != "kube-proxy" || (r.Seconds == nil) != (r.Basis == sizing.BasisNone) {
+	for _, p := range m.Places {
+		if p.N < len(seen)/2 || p.Kind != "kube-proxy" || p.Backend == "" || p.Longest <= 0 {
+			t.Errorf("place %+v of %d pods", p, len(seen))
+		}
+	}
+	staged := 0
+	for _, s := range m.Stages {
+		if s.Stage == "program" && s.Longest > 0 {
+			staged += s.N
+		}
+	}
+	if staged < len(m.Trials)/2 {
+		t.Errorf("stages %+v of %d trials", m.Stages, len(m.Trials))
+	}
+	if r := m.Recommendation; r.Regime.Dataplane != "iptables-nft+nftables" || r.Regime.Nodes != len(i.Nodes) || r.Regime.Places != "kube-proxy" || (r.Seconds == nil) != (r.Basis == sizing.BasisNone) {
 		t.Errorf("%+v", r)
 	}
 	// The hub knows it as one episode, and does not take it for a workload.

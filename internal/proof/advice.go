@@ -5,7 +5,9 @@ package proof
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/sizing"
 )
@@ -20,6 +22,21 @@ func (s *Shop) Recommend(ctx context.Context, flags ...string) (a sizing.Advice,
 		return a, fmt.Errorf("recommend -o json: %w", err)
 	}
 	return a, nil
+}
+
+// firm is what recommend says once the newest episode is over for the hub too, which looks each second or so: while it may grow, the number
+// is a lower bound. If it stays one, that is what is returned.
+func (s *Shop) firm(ctx context.Context, flags ...string) (a sizing.Advice, err error) {
+	err = wait(ctx, 15*time.Second, func() (err error) {
+		if a, err = s.Recommend(ctx, flags...); err == nil && (a.Seconds == nil || a.AtLeast) {
+			err = errors.New("no firm number yet")
+		}
+		return err
+	})
+	if a.Workload != "" {
+		return a, nil
+	}
+	return a, err
 }
 
 // Apply applies what `kubectl lastcall recommend -o patch` prints as `kubectl patch --patch-file` would, and waits for the rollout.

@@ -19,6 +19,17 @@ type Loop struct {
 	Patched []Tally  `json:"patched"` // restarts with the one recommended
 }
 
+// Number is the recommendation in words.
+func (a Advice) Number() string {
+	switch {
+	case a.Seconds == nil:
+		return "nothing"
+	case a.AtLeast:
+		return fmt.Sprintf(">= %d s", *a.Seconds)
+	}
+	return fmt.Sprintf("%d s", *a.Seconds)
+}
+
 // Problems are what is not as it has to be.
 func (l Loop) Problems() (ps []string) {
 	if Failing(l.Before) == 0 {
@@ -35,15 +46,12 @@ func (l Loop) Problems() (ps []string) {
 	return ps
 }
 
-// Loop restarts the shop until there is a recommendation of its own episodes, applies it, and restarts it as often as is asked for.
-func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any), targets ...Target) (l Loop, err error) {
-	if err := s.bed.Ready(ctx, s); err != nil {
-		return l, err
-	}
+// Loop restarts the shop, which is ready, until there is a recommendation of its own episodes, applies it, and restarts it as often as is asked for.
+func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any), ways ...Target) (l Loop, err error) {
 	var clients []*Clients
 	for _, n := range s.bed.Nodes {
-		for _, t := range targets {
-			clients = append(clients, s.bed.Clients(n.Name, 5, 100*time.Millisecond, t))
+		for _, t := range ways {
+			clients = append(clients, s.bed.Clients(n.Name, 3, 100*time.Millisecond, t))
 		}
 	}
 	defer func() {
@@ -51,7 +59,7 @@ func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any),
 			c.Stop() //nolint:errcheck // asked for below
 		}
 	}()
-	for _, t := range targets {
+	for _, t := range ways {
 		l.Via = append(l.Via, t.Name)
 	}
 	var begun [2][]time.Time
@@ -71,6 +79,9 @@ func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any),
 			continue
 		}
 		a, err := s.Recommend(ctx)
+		if err == nil && a.Seconds != nil {
+			a, err = s.firm(ctx)
+		}
 		if err != nil {
 			return l, err
 		}

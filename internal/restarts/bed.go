@@ -70,6 +70,8 @@ type place struct {
 	looks         looks
 	agent         *nodeagent.Agent
 	client        *client
+	// kept uses connections that the place keeps open to pods, nil if client does too: who is let go of may be reached over them.
+	kept *client
 }
 
 // Up prepares everything on a cluster of Spec: binary is the agent's, rate what each client asks a second.
@@ -111,15 +113,22 @@ func Up(ctx context.Context, c *testbed.Cluster, binary string, pods, rate int, 
 	for _, p := range b.places {
 		b.wait.Go(func() { p.notice(running) })
 		b.wait.Go(func() { p.client.run(running, time.Second/time.Duration(rate)) })
+		if p.kept != nil {
+			b.wait.Go(func() { p.kept.run(running, 4*time.Second/time.Duration(rate)) })
+		}
 	}
 	return b, b.read(ctx)
 }
 
-// read waits until every place is read, and notes what its kind promises.
+// read waits until every place is read, and notes what its kind promises. A DNS server is asked twice before it is known not to
+// cache; what landed before that would have a whole time to live for its bound.
 func (b *Bed) read(ctx context.Context) error {
 	for _, p := range b.places {
 		err := until(ctx, "it is read", func() error {
 			s, err := p.status(ctx)
+			if err == nil && p.byAddress && s.Asked[consumer.Look] < 2 {
+				err = fmt.Errorf("%s %s was looked at %d times, not twice", p.kind, p.replica, s.Asked[consumer.Look])
+			}
 			p.lag = s.Lag
 			return err
 		})
@@ -197,7 +206,8 @@ func (b *Bed) findPlaces(ctx, running context.Context) error {
 			p.client = resolving(dial, net.JoinHostPort(g.IP, "53"), testbed.HAProxyBackend)
 		case g.Of == testbed.HAProxy:
 			p.kind, p.agent = "haproxy", beside()
-			p.client = through(dial, net.JoinHostPort(g.IP, "8080"), host)
+			p.client = through(dial, net.JoinHostPort(g.IP, "8081"), host)
+			p.kept = through(dial, net.JoinHostPort(g.IP, "8080"), host)
 		case strings.HasPrefix(g.Pod, "envoy-"):
 			p.kind, p.agent = "envoy", beside()
 			p.client = through(dial, net.JoinHostPort(g.IP, "8080"), host)

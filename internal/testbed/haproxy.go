@@ -11,7 +11,8 @@ import (
 
 // HAProxy is the one of this machine's distribution, in a pod: a plain server-template on a headless Service, which it
 // resolves through the cluster's DNS, as many use it without any controller. It listens on port 8080 of its pod and on port 80
-// of its Service, both called haproxy, and its runtime socket is admin.sock on the volume "run".
+// of its Service, both called haproxy; on 8081 it opens a connection to a pod for each request. Its runtime socket is
+// admin.sock on the volume "run".
 
 const haproxyImage = "testbed.local/haproxy:1"
 

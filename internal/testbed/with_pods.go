@@ -71,7 +71,7 @@ func (c *Cluster) guestReady(ctx context.Context, g guest) error {
 			return err
 		}
 		for _, d := range deployments.Items {
-			if s := d.Status; s.ObservedGeneration < d.Generation || s.UpdatedReplicas < *d.Spec.Replicas || s.AvailableReplicas < *d.Spec.Replicas {
+			if s := d.Status; s.ObservedGeneration < d.Generation || s.UpdatedReplicas < *d.Spec.Replicas || s.Replicas != *d.Spec.Replicas || s.AvailableReplicas < *d.Spec.Replicas {
 				return fmt.Errorf("%s/%s: %d of %d are available%s", d.Namespace, d.Name, s.AvailableReplicas, *d.Spec.Replicas, c.whyNot(ctx, g))
 			}
 		}

@@ -30,6 +30,8 @@ type Kind struct {
 	Fidelity Fidelity
 	// Lag is how much later than what an answer shows new connections may still follow what was before.
 	Lag time.Duration
+	// LagGone is that of an address that is not in the answer at all, where Answer.Drains tells.
+	LagGone time.Duration
 	// Named: an answer covers the Services that were asked for, not everything.
 	Named bool
 	// Find tells its replicas among pods, by labels that its usual manifests set.
@@ -66,10 +68,20 @@ type Answer struct {
 	Age time.Duration
 	// Lag is added to the kind's.
 	Lag time.Duration
+	// Drains are the addresses that are listed and not active; nil if the answer does not tell them from those that are gone.
+	Drains map[netip.AddrPort]struct{}
 	// Hold: it will show the same for that long, asking earlier teaches nothing.
 	Hold time.Duration
 	// Again: asking once more after this long teaches how the replica answers; zero if that is known.
 	Again time.Duration
+}
+
+// lagOf is how much later than an answer new connections may still go to an address that is not active in it.
+func (k Kind) lagOf(at netip.AddrPort, a Answer) time.Duration {
+	if _, drains := a.Drains[at]; drains || a.Drains == nil {
+		return k.Lag + a.Lag
+	}
+	return k.LagGone + a.Lag
 }
 
 func kindNamed(name string) (Kind, bool) {

@@ -54,8 +54,13 @@ func steps(t testing.TB, name string) (bodies []string) {
 }
 
 func traefikHTTP(r *bounded, active func(netip.AddrPort)) error { return parseTraefik(r, true, active) }
-func envoyJSON(r *bounded, active func(netip.AddrPort)) error   { return parseEnvoy(r, active) }
-func nginxJSON(r *bounded, active func(netip.AddrPort)) error   { return parseIngressNginx(r, active) }
+func envoyJSON(r *bounded, active func(netip.AddrPort)) error {
+	return parseEnvoy(r, active, func(netip.AddrPort) {})
+}
+func envoyDrains(r *bounded, drains func(netip.AddrPort)) error {
+	return parseEnvoy(r, func(netip.AddrPort) {}, drains)
+}
+func nginxJSON(r *bounded, active func(netip.AddrPort)) error { return parseIngressNginx(r, active) }
 
 func TestTraefikRecordings(t *testing.T) {
 	want := []string{"10.244.1.10:8080", "10.244.1.9:8080", "10.244.2.8:8080"}
@@ -103,11 +108,16 @@ func TestEnvoyRecording(t *testing.T) {
 		{first, first, second, second},
 		{first, first, second}, // removed from one; pending_dynamic_removal in the other, where it still gets requests
 	}
-	var got [][]string
+	var got, drains [][]string
 	for _, body := range steps(t, "envoy-clusters.jsonl") {
 		got = append(got, actives(t, body, envoyJSON))
+		drains = append(drains, actives(t, body, envoyDrains))
 	}
 	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	// Workers may be told of it a second later, which they are of a removal at once.
+	if d := cmp.Diff([][]string{nil, {second, second}, nil, nil}, drains); d != "" {
 		t.Error(d)
 	}
 }
@@ -160,6 +170,13 @@ func TestHAProxyRecording(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestHAProxyTemplate: a slot whose name resolves to nothing has no address, and is in maintenance by DNS.
+func TestHAProxyTemplate(t *testing.T) {
+	if got, want := actives(t, recording(t, "haproxy-template.txt"), parseServersState), []string{"10.0.0.11:8080"}; !cmp.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
@@ -293,7 +310,7 @@ func TestEndless(t *testing.T) {
 	const cluster = `{"name":"c","host_statuses":[{"address":{"socket_address":{"address":"10.0.0.1","port_value":80}}}]},`
 	seen, e := 0, newEndless(strings.Repeat(cluster, 100))
 	body := &bounded{r: io.MultiReader(strings.NewReader(`{"cluster_statuses":[`), e), body: maxBody - 4<<20}
-	if err := parseEnvoy(body, func(netip.AddrPort) { seen++ }); !errors.Is(err, errTooLarge) || seen < 10_000 {
+	if err := parseEnvoy(body, func(netip.AddrPort) { seen++ }, func(netip.AddrPort) {}); !errors.Is(err, errTooLarge) || seen < 10_000 {
 		t.Errorf("%v, after %d addresses", err, seen)
 	}
 	if held := int64(e.most) - int64(e.before); held > enough {

@@ -265,7 +265,7 @@ func (p *Poller) take(r *reading) (blind bool) {
 			if p.watched[w.Key] != w {
 				continue // forgotten, or armed anew, while it was read
 			}
-			if ld, ok := w.observe(r, p.cfg.Kind.Lag, p.brokenAt); ok {
+			if ld, ok := w.observe(r, p.cfg.Kind, p.brokenAt); ok {
 				p.held = append(p.held, ld)
 				delete(p.watched, w.Key)
 			}

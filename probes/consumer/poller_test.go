@@ -68,7 +68,7 @@ func removal(at time.Time) ledger.Removal {
 func inBubble(t *testing.T, f *fake, do func(p *Poller)) {
 	synctest.Test(t, func(t *testing.T) {
 		f.t0, f.active = time.Now(), map[netip.AddrPort]bool{endpoint: true}
-		kind := Kind{Name: "fake", Fidelity: ShowsDataplane, Lag: f.lag,
+		kind := Kind{Name: "fake", Fidelity: ShowsDataplane, Lag: f.lag, LagGone: 100 * time.Millisecond,
 			Open: func(Source) (*Reader, error) { return &Reader{Read: f.read, Close: func() {}}, nil }}
 		p, err := NewPoller(PollerConfig{Kind: kind, Replica: Replica{Name: "ns/pod"}, Blind: func(time.Time) { f.set(func(f *fake) { f.blinded++ }) }, Land: func(ls []ledger.Landing) {
 			f.set(func(f *fake) { f.lands, f.toldAt = append(f.lands, ls...), append(f.toldAt, time.Now()) })
@@ -195,6 +195,8 @@ func TestInterval(t *testing.T) {
 		// Asked at 0, 50, ..., 100, 150; gone at 120.
 		{"between two readings", &fake{}, "(100,150]"},
 		{"the lag bound widens it", &fake{lag: time.Second}, "(100,1150]"},
+		{"it drains, says the answer", &fake{lag: time.Second, answer: Answer{Drains: map[netip.AddrPort]struct{}{endpoint: {}}}}, "(100,1150]"},
+		{"it is gone, says the answer, and not draining", &fake{lag: time.Second, answer: Answer{Drains: map[netip.AddrPort]struct{}{}}}, "(100,250]"},
 		// A reading takes 30 and is followed by a pause of 90: asked at 0, 120, 240; what it shows is from its end.
 		{"a slow answer widens it, from start to end", &fake{takes: 30 * time.Millisecond}, "(0,150]"},
 		{"an answer may be old and others older", &fake{answer: Answer{Age: 20 * time.Millisecond, Lag: 5 * time.Second}}, "(80,5150]"},

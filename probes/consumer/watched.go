@@ -12,8 +12,9 @@ type watched struct {
 	known presence
 	// activeAt: it was active at that time or later; valid if known is wasActive.
 	activeAt time.Time
-	gone     time.Time // end of the first reading without it, while the API may yet say that the replica is another
-	sighted  bool      // in the reading that is under way
+	gone     time.Time     // end of the first reading without it, while the API may yet say that the replica is another
+	lag      time.Duration // of that reading
+	sighted  bool          // in the reading that is under way
 }
 
 // presence is what is known of an address at a replica.
@@ -36,7 +37,7 @@ func (w *watched) want() Want { return Want{Service: w.Path.Service, Family: w.P
 //	active before, not active now   landed in (start of the last reading that showed it, end of this one + lag bound]
 //	looked for before and not there absent: this replica never sent anything to it
 //	nobody had looked before        unknown: it may have been there until a moment ago
-func (w *watched) observe(r *reading, lag time.Duration, brokenAt time.Time) (ld ledger.Landing, ended bool) {
+func (w *watched) observe(r *reading, of Kind, brokenAt time.Time) (ld ledger.Landing, ended bool) {
 	if w.sighted {
 		w.known, w.activeAt, w.gone = wasActive, r.started.Add(-r.answer.Age), time.Time{}
 		return ld, false
@@ -51,11 +52,11 @@ func (w *watched) observe(r *reading, lag time.Duration, brokenAt time.Time) (ld
 		return ld, true
 	}
 	if w.gone.IsZero() {
-		w.gone = r.ended
+		w.gone, w.lag = r.ended, of.lagOf(w.Path.Endpoint, r.answer)
 	}
 	if brokenAt.After(w.activeAt) && r.ended.Sub(w.gone) < confirm {
 		return ld, false
 	}
-	ld.Interval = ledger.Interval{Lo: w.activeAt, Hi: w.gone.Add(lag + r.answer.Lag)}
+	ld.Interval = ledger.Interval{Lo: w.activeAt, Hi: w.gone.Add(w.lag)}
 	return ld, true
 }
