@@ -138,11 +138,9 @@ func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, pa
 	if err := c.LoadImage(ctx, image); err != nil {
 		return err
 	}
-	sets := []string{"image.repository=testbed.local/lastcall", "image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap=" + gap.String()}
-	if part == "loop" {
-		sets = append(sets, "agent.consumers.enabled=true", "agent.consumers.enterPods=true") // Envoy tells on its localhost
-	}
-	if err := manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, sets...); err != nil {
+	err = manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, "image.repository=testbed.local/lastcall",
+		"image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap="+gap.String())
+	if err != nil {
 		return err
 	}
 	return f(&proof.Bed{Cluster: c, Plugin: filepath.Join(dir, "kubectl-lastcall"), Gap: gap})
