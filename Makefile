@@ -31,7 +31,7 @@ demo: ## on a real cluster on this machine: a restart that drops requests, who l
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus (COLD_MINUTES); later runs find it
+components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus (15 to 25 minutes); later runs find it
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/testbed build --with contour,coredns,haproxy
 	REQUIRE_CLUSTER=1 $(GO) test -count=1 -timeout 30m ./internal/prometheus
@@ -67,7 +67,7 @@ accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hou
 	$(GO) run ./bench/accuracy
 
 .PHONY: consumers
-consumers: ## landings at Envoy, CoreDNS and HAProxy against the truth of clients: bench/RESULTS.md (RUN_MINUTES)
+consumers: ## landings at Envoy, CoreDNS and HAProxy against the truth of clients: bench/RESULTS.md (some 20 minutes)
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/consumers
 

@@ -18,11 +18,11 @@ func workload() *dashboard.DashboardBuilder {
 		"How long preStop must sleep, how sure that is, and the patch: `kubectl lastcall -n ${namespace} recommend ${workload_type}/${workload} -o patch`"))
 
 	b.WithRow(dashboard.NewRowBuilder("Configured and recommended"))
-	b.WithPanel(number("preStop sleeps", "How long the container that serves slept in the last pod that left. None: its hook is of a kind that nobody can read.", "s", nil,
+	b.WithPanel(number("preStop sleeps", "How long the container that serves sleeps, as of when pods of it last left. None: its hook is of a kind that nobody can read.", "s", nil,
 		query{`lastcall_workload_prestop_seconds{` + ofWorkload + `}`, "{{container}}"}))
 	b.WithPanel(number("Recommended", "None while fewer than 19 episodes are known and no pool of others fits.", "s", nil,
 		query{`lastcall_workload_prestop_recommended_seconds{` + ofWorkload + `}`, "{{container}}"}))
-	b.WithPanel(number("Grace period", "terminationGracePeriodSeconds of the last pod that left. preStop counts against it.", "s", nil,
+	b.WithPanel(number("Grace period", "terminationGracePeriodSeconds, as of when pods of it last left. preStop counts against it.", "s", nil,
 		query{`lastcall_workload_grace_period_seconds{` + ofWorkload + `}`, ""}))
 	b.WithPanel(number("Left to drain", "Grace period less preStop: what is still served after that is cut.", "s", nil,
 		query{`max by (cluster, namespace) (lastcall_workload_grace_period_seconds{` + ofWorkload + `}) - min by (cluster, namespace) (lastcall_workload_prestop_seconds{` + ofWorkload + `})`, ""}))

@@ -380,7 +380,7 @@ func TestCombinations(t *testing.T) {
 				}
 				h := volume(agent, "pod-namespaces").HostPath
 				i := slices.IndexFunc(agent.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "pod-namespaces" })
-				if h == nil || h.Path != "/run/netns" || *h.Type != corev1.HostPathDirectory || i < 0 {
+				if h == nil || h.Path != "/run/netns" || *h.Type != corev1.HostPathDirectoryOrCreate || i < 0 {
 					t.Fatalf("volume %+v", h)
 				}
 				if m := agent.Containers[0].VolumeMounts[i]; !m.ReadOnly || *m.MountPropagation != corev1.MountPropagationHostToContainer || m.MountPath != "/run/netns" {

@@ -72,8 +72,10 @@ func (k measuredKind) show(s float64) string {
 // within is the bound, or why there is none.
 func (k measuredKind) within(r sizing.Recommendation) string {
 	switch {
-	case k.Within != nil && k.AtLeast:
+	case k.Within != nil && k.AtLeast && k.Unknown > 0:
 		return fmt.Sprintf(">= %s: %d unknown", report.Seconds(*k.Within), k.Unknown)
+	case k.Within != nil && k.AtLeast:
+		return ">= " + report.Seconds(*k.Within)
 	case k.Within != nil:
 		return fmt.Sprintf("%s, with %g %%", report.Seconds(*k.Within), 100*r.Quantile)
 	case k.N+k.Empty == 0:
@@ -224,8 +226,13 @@ func (m measurement) says() string {
 }
 
 func (m measurement) saysNot() string {
-	return fmt.Sprintf("what it is like in another regime (more load on nodes and API server, more Services, more nodes, another version or mode of kube-proxy, bursts of more than %d), "+
+	s := fmt.Sprintf("what it is like in another regime (more load on nodes and API server, more Services, more nodes, another version or mode of kube-proxy, bursts of more than %d), "+
 		"on a day when a node is slow, and how your own server stops", m.BurstSize)
+	if d := m.slowSync(); d > 0 {
+		s += fmt.Sprintf(". kube-proxy syncs at most every %s (minSyncPeriod), and each trial begins %s after it has: a rollout may meet one that has just done so, and take %s longer",
+			report.Seconds(d.Seconds()), report.Seconds(restTime.Seconds()), report.Seconds(restTime.Seconds()))
+	}
+	return s
 }
 
 func (m measurement) next() string {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -109,6 +110,9 @@ func (m *measurement) sum() {
 	}
 	es := m.episodes()
 	m.Recommendation = sizing.Recommend(sizing.Input{Workload: sizing.Workload{Namespace: m.Namespace, Name: m.Canary}, Episodes: es, Trials: true}, sizing.Pool{}, sizing.Options{})
+	if m.slowSync() > 0 && m.Recommendation.Seconds != nil {
+		m.Recommendation.AtLeast = true
+	}
 	for _, k := range trialKinds {
 		m.Kinds = append(m.Kinds, m.ofKind(k))
 	}
@@ -130,6 +134,17 @@ func (m *measurement) episodes() (es []sizing.Episode) {
 		es = append(es, sizing.Episode{Explanation: report.Explanation{Episode: e, Departures: t.Departures}, Regime: regime})
 	}
 	return es
+}
+
+// slowSync is kube-proxy's longest minSyncPeriod if that is more than the rest before a trial, else 0. Each trial then begins as long
+// after a sync as we rest, and waits for what is left of that period; a rollout begins anywhere in it.
+func (m *measurement) slowSync() (longest time.Duration) {
+	for word := range strings.SplitSeq(m.Recommendation.Regime.MinSync, ", ") {
+		if d, err := time.ParseDuration(word); err == nil && d > max(longest, restTime) {
+			longest = d
+		}
+	}
+	return longest
 }
 
 func (m *measurement) podsOf(k trialKind) int {
@@ -159,7 +174,7 @@ func (m *measurement) ofKind(k trialKind) measuredKind {
 			s.N, s.Unknown = c.N, c.Unknown
 			if c.Enough {
 				within := c.Seconds
-				s.Within, s.AtLeast = &within, !c.Firm
+				s.Within, s.AtLeast = &within, !c.Firm || m.slowSync() > 0
 			}
 		}
 	}

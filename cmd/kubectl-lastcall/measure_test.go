@@ -158,6 +158,7 @@ func TestMeasurement(t *testing.T) {
 	large := func(d *report.Departure) {
 		d.Strip, d.Expected, d.Answered = &report.Strip{Width: 1, Counts: []int{5000}}, 5000, 5000
 	}
+	slow := func(d *report.Departure) { d.Proxies = &report.Proxies{Versions: "v1.36.3", MinSync: "10s, 1s"} }
 	stuck := measuredTrial{Kind: burst, Begun: sceneTime.Add(time.Minute), Seconds: .5, Unheard: 1, Departures: []report.Departure{departed("stuck", .5, func(d *report.Departure) {
 		d.Complete, d.Pending, d.Age, d.Straggler = false, 1, 31, nil
 		d.Kinds[0].Outcomes, d.Kinds[0].Pending = map[ledger.Outcome]int{ledger.Landed: 1}, 1
@@ -177,6 +178,7 @@ func TestMeasurement(t *testing.T) {
 		{"a node is not measured", trialsOf(burst, ascending(19, 1.31), oneNode), "unknown none"},
 		{"an ingress controller cannot be read", trialsOf(burst, ascending(19, 1.31), unread), ">= 2 s measure"},
 		{"an ingress controller is last", trialsOf(burst, ascending(19, 1.31), proxied), "4 s measure"},
+		{"kube-proxy syncs every 10 s at most", trialsOf(burst, ascending(19, 8.2), slow), ">= 9 s measure"},
 		{"5,000 nodes", trialsOf(burst, ascending(19, 1.31), large), "2 s measure"},
 		{"a place has not let go at the end", append(trialsOf(burst, ascending(19, 1.31)), stuck), ">= 31 s measure"},
 		{"one trial, and the hub tells nothing", []measuredTrial{{Kind: burst, Begun: sceneTime, Unheard: 3, Departures: []report.Departure{}}}, "unknown none"},

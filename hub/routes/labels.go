@@ -30,7 +30,7 @@ const (
 	// maxWorkloads bounds what is remembered: about as many as the hub sizes.
 	maxWorkloads = 4000
 	// fresh is how long labels are believed.
-	fresh = 10 * time.Minute
+	fresh = 30 * time.Minute
 	// maxAsking bounds who waits.
 	maxAsking = 256
 	// maxObject bounds what is read of one workload; etcd stores no more than 1.5 MiB.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,9 +16,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 
 	"github.com/lastcall-k8s/lastcall/hub/serving"
+	"github.com/lastcall-k8s/lastcall/internal/boundclock"
 )
 
 // errAbsent: the API server has no such resource.
@@ -109,7 +108,7 @@ func (w *Watch) reflect(ctx context.Context, c *rest.RESTClient, k kind) {
 		},
 		nil, // any type: they are all *object
 		&store{w, k},
-		cache.ReflectorOptions{Logger: &quiet, Name: k.resource, TypeDescription: k.resource, Clock: until{clock.RealClock{}, ctx}})
+		cache.ReflectorOptions{Logger: &quiet, Name: k.resource, TypeDescription: k.resource, Clock: boundclock.Until(ctx)})
 	reflector.RunWithContext(klog.NewContext(ctx, quiet))
 }
 
@@ -163,24 +162,4 @@ func (s *store) Replace(all []any, _ string) error {
 	s.w.objects[s.k], s.w.state[s.k] = objects, state{known: true}
 	s.w.change()
 	return nil
-}
-
-// until is a clock whose waits end with ctx: the reflector's back-off, up to a minute after a refused connection, does not
-// look at its context (client-go v0.36.3 tools/cache/reflector.go:794).
-type until struct {
-	clock.RealClock
-	ctx context.Context
-}
-
-func (u until) After(d time.Duration) <-chan time.Time {
-	c := make(chan time.Time, 1)
-	fire := func() {
-		select {
-		case c <- time.Now():
-		default:
-		}
-	}
-	stop := context.AfterFunc(u.ctx, fire)
-	time.AfterFunc(d, func() { stop(); fire() })
-	return c
 }
