@@ -236,10 +236,10 @@ func (p *prometheus) now(ctx context.Context, expr string) ([]sampled, error) {
 	return data.Result, err
 }
 
-// since asks for the values of every second since the start.
+// since asks for the values of every second since the start, and of the one that has begun: what was just scraped is in it.
 func (p *prometheus) since(ctx context.Context, expr string) ([]sampled, error) {
 	var data struct{ Result []sampled }
 	seconds := func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
-	err := p.ask(ctx, "/api/v1/query_range", url.Values{"query": {expr}, "start": {seconds(p.started)}, "end": {seconds(time.Now())}, "step": {"1"}}, &data)
+	err := p.ask(ctx, "/api/v1/query_range", url.Values{"query": {expr}, "start": {seconds(p.started)}, "end": {seconds(time.Now().Add(time.Second))}, "step": {"1"}}, &data)
 	return data.Result, err
 }
