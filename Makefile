@@ -16,19 +16,33 @@ build: ## build bin/lastcall and bin/kubectl-lastcall
 image: ## the container image as a multi-arch OCI archive in dist/, without Docker
 	$(GO) run ./manifests/image -o dist/lastcall.oci.tar
 
+PLUGINS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+.PHONY: dist
+dist: image ## what a release has, in dist/: image, bills of materials, install.yaml, chart (needs helm 4), kubectl-lastcall for each system, checksums
+	set -e; for p in $(PLUGINS); do os=$${p%/*} arch=$${p#*/}; ext=; [ $$os != windows ] || ext=.exe; \
+	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags "-s -w" -o dist/kubectl-lastcall-$$os-$$arch$$ext ./cmd/kubectl-lastcall; done
+	helm package manifests/chart --destination dist
+	cp manifests/install.yaml dist/
+	cd dist && rm -f SHA256SUMS && sha256sum * > SHA256SUMS
+
 .PHONY: demo
-demo: ## install on a real cluster on this machine, restart a Deployment, explain who let go last (KUBECONFIG=... IMAGE=... for a cluster of yours)
-	@bash bench/demo/packages.sh
+demo: ## on a real cluster on this machine: a restart that drops requests, who let go last, how long preStop must sleep, one that drops none (KUBECONFIG=... IMAGE=... for a cluster of yours)
+	@bash bench/demo/packages.sh pip3
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS (10 to 20 minutes); later runs find it
+components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus (15 to 25 minutes); later runs find it
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/testbed build --with contour,coredns,haproxy
+	REQUIRE_CLUSTER=1 $(GO) test -count=1 -timeout 30m ./internal/prometheus
 
 .PHONY: test
 test: components ## all tests: unit, kernel, API server, end to end on the testbed (as root)
 	$(GO) test -count=1 -timeout 20m ./... # never cached: tests build and run the agent itself
+
+.PHONY: dashboards
+dashboards: ## write the dashboards, and the chart's copies of them and of the rules
+	$(GO) run ./dashboards
 
 FUZZTIME ?= 10s
 .PHONY: fuzz
@@ -71,6 +85,11 @@ soak: ## what grows in the agent over SOAK (6h): bench/RESULTS.md
 .PHONY: sizing
 sizing: ## how often recommendations hold, simulated: bench/RESULTS.md (some minutes)
 	$(GO) run ./bench/sizing
+
+.PHONY: proof
+proof: ## what is recommended against what happens, on a real cluster: bench/RESULTS.md (about 20 minutes)
+	@bash bench/demo/packages.sh pip3
+	$(GO) run ./bench/proof
 
 .PHONY: testbed-up
 testbed-up: ## a Kubernetes cluster on this machine, without Docker

@@ -32,19 +32,22 @@ type advisor struct {
 // advised is what is kept of a workload.
 type advised struct {
 	sizing.Advice
-	taken  []sizing.Taken
-	read   time.Time // when its history was last read, zero if never
-	pooled int       // how many episodes the pool had then
-	tested int64     // the newest episode that was held against the recommendation before it
-	test   sizing.Backtest
+	account sizing.Account
+	taken   []sizing.Taken
+	read    time.Time // when its history was last read, zero if never
+	pooled  int       // how many episodes the pool had then
+	tested  []int64   // the last episodes that were held against the recommendation before them
+	test    sizing.Backtest
 }
 
 const (
-	// maxAdvised bounds the workloads that are sized: those that nothing has left for longest are dropped. An advice is 3 KB, and
-	// six series.
+	// maxAdvised bounds the workloads that are sized: those that nothing has left for longest are dropped. An advice is 3 KB, its
+	// account up to 10 KB more, and it has six series.
 	maxAdvised = 2000
 	// maxPooled episodes of a workload, the newest, are pooled: 1 KB each.
 	maxPooled = 30
+	// maxTested episodes are known to have been tested: what is told later of one, within minutes, does not test it again.
+	maxTested = 100
 	// A workload is sized by its newest episodes, and no more than so many pods.
 	maxEpisodes = 1000
 	maxMembers  = 10_000
@@ -80,8 +83,11 @@ func (a *advisor) tell(episodes []*episode) {
 	}
 }
 
-// sized: a pod that nothing owns leaves once.
-func sized(k workloadKey) bool { return !strings.HasPrefix(k.workload, "pod/") }
+// sized: a pod that nothing owns leaves once. The canary of `measure` is no workload, and in a pool its trials, one episode of 90 s
+// that is the worst of 38, would stand for a rollout.
+func sized(k workloadKey) bool {
+	return !strings.HasPrefix(k.workload, "pod/") && !report.IsCanary(k.workload)
+}
 
 // advise works until ctx ends.
 func (h *Hub) advise(ctx context.Context) error {
@@ -193,7 +199,7 @@ func (h *Hub) adviseOne(ctx context.Context, k workloadKey) error {
 		return err
 	}
 	defer a.end()
-	in, asOf, err := h.history(ctx, k, time.Time{}, false)
+	in, of, err := h.history(ctx, k, time.Time{}, false)
 	if err != nil {
 		undo()
 		return err
@@ -202,8 +208,10 @@ func (h *Hub) adviseOne(ctx context.Context, k workloadKey) error {
 	now.pooled = pooled
 	now.taken = now.taken[:0:0]
 	for _, e := range in.Episodes {
-		if slices.Contains(closed, e.Episode.ID) && e.Episode.ID > now.tested {
+		// Not by number: one with a stuck place ends after those that follow it.
+		if id := e.Episode.ID; slices.Contains(closed, id) && !slices.Contains(now.tested, id) {
 			now.test.Test(in, pool, sizing.Options{}, e)
+			now.tested = append(slices.Clone(now.tested[max(0, len(now.tested)-maxTested):]), id)
 		}
 	}
 	for _, e := range in.Episodes[max(0, len(in.Episodes)-maxPooled):] {
@@ -211,11 +219,9 @@ func (h *Hub) adviseOne(ctx context.Context, k workloadKey) error {
 			now.taken = append(now.taken, t)
 		}
 	}
-	for _, id := range closed {
-		now.tested = max(now.tested, id)
-	}
 	now.Advice = sizing.Advise(in, pool, sizing.Options{})
-	now.AsOf, now.read = asOf, h.cfg.Now()
+	now.account = sizing.AccountOf(in, pool, sizing.Options{}, now.Recommendation)
+	now.AsOf, now.Template, now.read = of.at, of.template, h.cfg.Now()
 	if now.test.Tested+now.test.Without+now.test.Outside+now.test.Unknown > 0 {
 		test := now.test
 		test.Worst = slices.Clone(test.Worst)
@@ -266,16 +272,19 @@ func (h *Hub) Advices() sizing.Advices {
 	a := h.advice
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	all := sizing.Advices{Items: []sizing.Advice{}, Of: len(a.of), Dropped: a.dropped}
+	var read []*advised
 	for _, w := range a.of {
 		if !w.read.IsZero() {
-			all.Read++
-			all.Items = append(all.Items, w.Advice)
+			read = append(read, w)
 		}
 	}
-	slices.SortFunc(all.Items, func(x, y sizing.Advice) int {
+	slices.SortFunc(read, func(x, y *advised) int { // not the advices: each is a kilobyte
 		return cmp.Or(strings.Compare(x.Namespace, y.Namespace), strings.Compare(x.Workload, y.Workload))
 	})
+	all := sizing.Advices{Items: make([]sizing.Advice, 0, len(read)), Read: len(read), Of: len(a.of), Dropped: a.dropped}
+	for _, w := range read {
+		all.Items = append(all.Items, w.Advice)
+	}
 	return all
 }
 
@@ -295,7 +304,7 @@ func (h *Hub) Advice(ctx context.Context, q Ask) (sizing.Advice, error) {
 		return sizing.Advice{}, err
 	}
 	defer a.end()
-	in, asOf, err := h.history(ctx, k, q.Since, true)
+	in, of, err := h.history(ctx, k, q.Since, true)
 	switch {
 	case err != nil:
 		return sizing.Advice{}, err
@@ -303,7 +312,7 @@ func (h *Hub) Advice(ctx context.Context, q Ask) (sizing.Advice, error) {
 		return sizing.Advice{}, missingError("no pod of " + q.Workload + " in namespace " + q.Namespace + " has left while lastcall watched")
 	}
 	if q.Live != nil {
-		in.Workload = q.Live.Workload(q.Namespace, q.Workload, configured(in))
+		in.Workload = q.Live.Workload(q.Namespace, q.Workload, last(in))
 	}
 	a.mu.Lock()
 	pool := a.pool
@@ -316,12 +325,12 @@ func (h *Hub) Advice(ctx context.Context, q Ask) (sizing.Advice, error) {
 	}
 	a.mu.Unlock()
 	v := sizing.Advise(in, pool, q.Options)
-	v.AsOf, v.Live, v.Backtest = asOf, q.Live != nil, test
+	v.AsOf, v.Template, v.Live, v.Backtest = of.at, of.template && q.Live == nil, q.Live != nil, test
 	return v, nil
 }
 
-// configured are the containers of the newest pod that left.
-func configured(in sizing.Input) (cs []report.Container) {
+// last are the containers of the newest pod that left.
+func last(in sizing.Input) (cs []report.Container) {
 	var at time.Time
 	for _, e := range in.Episodes {
 		for _, d := range e.Departures {

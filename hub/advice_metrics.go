@@ -8,10 +8,10 @@ import (
 	"github.com/lastcall-k8s/lastcall/hub/sizing"
 )
 
-// adviceMetrics are the series of each workload: six, and none of its pods.
+// adviceMetrics are the series of each workload: six or seven, and none of its pods.
 type adviceMetrics struct {
-	h                                                           *Hub
-	prestop, recommended, grace, basis, exceeded, test, dropped *prometheus.Desc
+	h                                                                   *Hub
+	prestop, recommended, grace, longer, basis, exceeded, test, dropped *prometheus.Desc
 }
 
 func newAdviceMetrics(h *Hub) *adviceMetrics {
@@ -19,9 +19,10 @@ func newAdviceMetrics(h *Hub) *adviceMetrics {
 		return prometheus.NewDesc(name, help, append([]string{"namespace", "workload_type", "workload"}, labels...), nil)
 	}
 	return &adviceMetrics{h,
-		desc("lastcall_workload_prestop_seconds", "How long the container that serves slept in preStop in the last pod that left; absent if nobody can tell.", "container"),
+		desc("lastcall_workload_prestop_seconds", "How long the container that serves sleeps in preStop, as of when pods of it last left; absent if nobody can tell.", "container"),
 		desc("lastcall_workload_prestop_recommended_seconds", "How long preStop should sleep; absent while there is no number.", "container"),
-		desc("lastcall_workload_grace_period_seconds", "terminationGracePeriodSeconds of the last pod that left."),
+		desc("lastcall_workload_grace_period_seconds", "terminationGracePeriodSeconds, as of when pods of it last left."),
+		desc("lastcall_workload_grace_period_recommended_seconds", "How long it must be for preStop as recommended and the longest drain that was seen; absent while it is as long as that."),
 		desc("lastcall_workload_recommendation_info", "1; basis says what the recommendation rests on: own, pool, none, and whether the number is a lower bound.", "basis", "lower_bound"),
 		desc("lastcall_recommendation_exceeded_total", "Episodes that took longer than had been recommended before they began. 1 in n + 1 does by right, of n episodes before."),
 		desc("lastcall_recommendation_tested_total", "Episodes that were held against a recommendation from before they began."),
@@ -30,7 +31,7 @@ func newAdviceMetrics(h *Hub) *adviceMetrics {
 }
 
 func (m *adviceMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.prestop, m.recommended, m.grace, m.basis, m.exceeded, m.test, m.dropped} {
+	for _, d := range []*prometheus.Desc{m.prestop, m.recommended, m.grace, m.longer, m.basis, m.exceeded, m.test, m.dropped} {
 		ch <- d
 	}
 }
@@ -39,13 +40,12 @@ func (m *adviceMetrics) Collect(ch chan<- prometheus.Metric) {
 	all := m.h.Advices()
 	ch <- prometheus.MustNewConstMetric(m.dropped, prometheus.GaugeValue, float64(all.Dropped))
 	for _, a := range all.Items {
-		kind, name, _ := strings.Cut(a.Workload, "/")
+		w := workloadKey{a.Namespace, a.Workload}.labels()
 		emit := func(d *prometheus.Desc, t prometheus.ValueType, v float64, more ...string) {
-			labels := append([]string{a.Namespace, kind, name}, more...)
-			for i, l := range labels { // what is no UTF-8 would end the whole scrape
-				labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+			for i := range more {
+				more[i] = strings.ToValidUTF8(more[i], "\uFFFD")
 			}
-			ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
+			ch <- prometheus.MustNewConstMetric(d, t, v, append(w[:3:3], more...)...)
 		}
 		if n := a.Present.PreStop; n != nil {
 			emit(m.prestop, prometheus.GaugeValue, float64(*n), a.Present.Container)
@@ -55,6 +55,9 @@ func (m *adviceMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 		if n := a.Present.Grace; n != nil {
 			emit(m.grace, prometheus.GaugeValue, float64(*n))
+			if needs := a.Grace.Seconds; needs != nil && *needs > *n && a.Grace.DrainObserved { // a series only where somebody is to act
+				emit(m.longer, prometheus.GaugeValue, float64(*needs))
+			}
 		}
 		bound := "false"
 		if a.AtLeast {

@@ -112,6 +112,7 @@ func TestAdvices(t *testing.T) {
 		o.episode("statefulset/db", 2)
 	}
 	o.episode("pod/alone", 2)
+	o.episode("service/"+report.CanaryPrefix+"x7k2p", 9, 9, 9) // neither sized nor pooled
 	o.advised()
 	o.advised() // the pool is there now, and has grown from nothing
 	var all sizing.Advices
@@ -139,7 +140,7 @@ func TestAdvices(t *testing.T) {
 # HELP lastcall_hub_workloads_dropped Workloads that are not sized because there are too many: those that no pod has left for longest.
 # TYPE lastcall_hub_workloads_dropped gauge
 lastcall_hub_workloads_dropped 0
-# HELP lastcall_workload_grace_period_seconds terminationGracePeriodSeconds of the last pod that left.
+# HELP lastcall_workload_grace_period_seconds terminationGracePeriodSeconds, as of when pods of it last left.
 # TYPE lastcall_workload_grace_period_seconds gauge
 lastcall_workload_grace_period_seconds{namespace="prod",workload="db",workload_type="statefulset"} 30
 lastcall_workload_grace_period_seconds{namespace="prod",workload="shop",workload_type="deployment"} 30
@@ -147,7 +148,7 @@ lastcall_workload_grace_period_seconds{namespace="prod",workload="shop",workload
 # TYPE lastcall_workload_prestop_recommended_seconds gauge
 lastcall_workload_prestop_recommended_seconds{container="server",namespace="prod",workload="db",workload_type="statefulset"} 12
 lastcall_workload_prestop_recommended_seconds{container="server",namespace="prod",workload="shop",workload_type="deployment"} 12
-# HELP lastcall_workload_prestop_seconds How long the container that serves slept in preStop in the last pod that left; absent if nobody can tell.
+# HELP lastcall_workload_prestop_seconds How long the container that serves sleeps in preStop, as of when pods of it last left; absent if nobody can tell.
 # TYPE lastcall_workload_prestop_seconds gauge
 lastcall_workload_prestop_seconds{container="server",namespace="prod",workload="db",workload_type="statefulset"} 5
 lastcall_workload_prestop_seconds{container="server",namespace="prod",workload="shop",workload_type="deployment"} 5
@@ -160,6 +161,30 @@ lastcall_workload_recommendation_info{basis="pool",lower_bound="false",namespace
 	}
 	if got, err := testutil.GatherAndLint(o.reg); err != nil || len(got) > 0 {
 		t.Error(got, err)
+	}
+}
+
+// TestGraceRecommended: there is a series where the grace period is too short for the sleep as recommended and the drain that was seen,
+// and nowhere else.
+func TestGraceRecommended(t *testing.T) {
+	o := newOffice(t)
+	for range 20 {
+		for workload, grace := range map[string]int64{"deployment/fits": 30, "deployment/short": 14} {
+			d := left(workload, o.now, 11.7)
+			d.Grace = &grace
+			o.store(workload, d)
+		}
+	}
+	o.advised()
+	if a := o.Advices().Items; len(a) != 2 || !a[1].Grace.DrainObserved || *a[1].Grace.Seconds < 15 || *a[1].Grace.Seconds > 30 {
+		t.Fatalf("%+v", a)
+	}
+	if err := testutil.GatherAndCompare(o.reg, strings.NewReader(fmt.Sprintf(`
+# HELP lastcall_workload_grace_period_recommended_seconds How long it must be for preStop as recommended and the longest drain that was seen; absent while it is as long as that.
+# TYPE lastcall_workload_grace_period_recommended_seconds gauge
+lastcall_workload_grace_period_recommended_seconds{namespace="prod",workload="short",workload_type="deployment"} %d
+`, *o.Advices().Items[1].Grace.Seconds)), "lastcall_workload_grace_period_recommended_seconds"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -247,8 +272,15 @@ lastcall_recommendation_exceeded_total{namespace="prod",workload="shop",workload
 	counters("1")
 	ended(12)
 	counters("2")
+	// One that had a stuck place ends after the one that followed it.
+	slow, next := o.episode("deployment/shop", 13), o.episode("deployment/shop", 3)
+	for _, e := range []report.Episode{next, slow} {
+		o.advice.tell([]*episode{{Episode: e}})
+		o.advised()
+	}
+	counters("3")
 	b := o.Advices().Items[0].Backtest
-	if b == nil || b.Tested != 4 || b.Exceeded != 2 || len(b.Worst) != 2 || b.Worst[0].Seconds != 12 || b.Worst[0].Recommended != 9 || b.Worst[1].Recommended != 4 {
+	if b == nil || b.Tested != 6 || b.Exceeded != 3 || len(b.Worst) != 3 || b.Worst[1].Seconds != 12 || b.Worst[1].Recommended != 9 || b.Worst[2].Recommended != 4 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -316,6 +348,17 @@ func TestRegime(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, s.Regime)
 		}
 	}
+	// What kube-proxy says of itself is part of it: another version, or one that does not say, makes another regime.
+	d := left("deployment/shop", epoch, 4)
+	d.Local, d.Proxies = true, &report.Proxies{Versions: "v1.35.4, v1.36.3", MinSync: "1s"}
+	s := sizing.Episode{Explanation: report.Explanation{Departures: []report.Departure{d}}}
+	both.trim(&s)
+	d.Proxies = &report.Proxies{Versions: "v1.36.3", MinSync: "10s, 1s"}
+	s.Departures = append(s.Departures, d)
+	both.trim(&s)
+	if s.Regime.Version != "v1.35.4, v1.36.3" || s.Regime.MinSync != "10s, 1s" || s.Regime.Policies != "local" {
+		t.Errorf("%+v", s.Regime)
+	}
 	now := both.now([]sizing.Episode{{Regime: sizing.Regime{Dataplane: "nftables", Places: kubeProxy, Nodes: 3}}, {}})
 	if now == nil || now.Dataplane != "iptables-nft+nftables" || now.Nodes != 200 || now.Places != kubeProxy {
 		t.Errorf("now %+v", now)
@@ -336,7 +379,15 @@ func TestPresent(t *testing.T) {
 		}
 	}
 	o.join.at("gone").backend = "iptables-legacy"
-	if p := o.present(); !p.known || p.Dataplane != "iptables-nft+nftables" || p.Nodes != 3 {
+	if p := o.present(); !p.known || p.Dataplane != "iptables-nft+nftables" || p.Nodes != 3 || p.Version != "" || p.MinSync != "" {
+		t.Errorf("%+v", p)
+	}
+	o.join.at("a").proxy = ledger.Proxy{Version: "v1.29.3+k3s1", MinSync: "1s"}
+	if p := o.present(); p.Version != "unknown, v1.29.3+k3s1" || p.MinSync != "1s, unknown" {
+		t.Errorf("of two kube-proxies one says what it is: %+v", p)
+	}
+	o.join.at("b").proxy = ledger.Proxy{Version: "v1.29.3+k3s1", MinSync: "10s"}
+	if p := o.present(); p.Version != "v1.29.3+k3s1" || p.MinSync != "10s, 1s" {
 		t.Errorf("%+v", p)
 	}
 	o.join.at("c").agent.pod = "agent"
@@ -359,6 +410,10 @@ func TestWitnessOf(t *testing.T) {
 		{"closed one by one", report.Draining{Closed: 5, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, nil, "cut 0, drain 4.5"},
 		{"all cut when told", report.Draining{Cut: 5, CutAfterTold: bounds(4, 5), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "cut 4, drain 0.2"},
 		{"cut about when told", report.Draining{Cut: 2, CutAfterTold: bounds(0, 2), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, after seconds without", report.Draining{Closed: 9, Cut: 3, OpenAtTold: bounds(0, 3), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "cut 3, drain 0.2"},
+		{"two cut with the stop", report.Draining{Closed: 9, Cut: 2, OpenAtTold: bounds(0, 2), CutAfterTold: bounds(0, 2), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, and before that", report.Draining{Closed: 9, Cut: 4, OpenAtTold: bounds(0, 3), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
+		{"cut with the stop, and nothing is known of before", report.Draining{Closed: 3, Cut: 3, OpenAtTold: bounds(0, 6), CutAfterTold: bounds(0, 3), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
 		{"cut all the time", report.Draining{Cut: 9, CutAfterTold: bounds(4, 5), LastAccepted: at(5), Last: at(5.2)}, 0, nil, "drain 0.2"},
 		{"an end not seen", report.Draining{Closed: 5, Unended: 1, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, nil, "cut 0"},
 		{"some missed", report.Draining{Closed: 5, CutAfterTold: bounds(0, 0), LastAccepted: at(3), Last: at(7.5)}, 0, []string{"rate"}, ""},
@@ -413,6 +468,30 @@ func TestAdviceOfNow(t *testing.T) {
 	}
 }
 
+// TestProxies: what agents say of kube-proxy in their hello is in the rows of then and in the regime of now, and in no more than so many
+// words.
+func TestProxies(t *testing.T) {
+	f := newFleet(t, "a", "b")
+	f.agents[0].hello.Proxy = ledger.Proxy{Version: "v1.36.3", MinSync: "1s"}
+	f.agents[1].hello.Proxy = ledger.Proxy{Version: strings.Repeat("v", 1000), MinSync: strings.Repeat("1", 1000)}
+	f.start()
+	f.agents[0].leave("1", true)
+	d := f.complete("1")
+	if d.Proxies == nil || d.Proxies.Versions != "v1.36.3, "+strings.Repeat("v", 64) || d.Proxies.MinSync != strings.Repeat("1", 32)+", 1s" {
+		t.Errorf("%+v", d.Proxies)
+	}
+	if p := f.hub.present(); p.Version != d.Proxies.Versions || p.MinSync != d.Proxies.MinSync {
+		t.Errorf("%+v", p)
+	}
+	var s proxySet
+	for i := range 100 {
+		s.add(ledger.Proxy{Version: fmt.Sprint(i)})
+	}
+	if n := len(s.versions); n != maxProxies {
+		t.Errorf("%d versions", n)
+	}
+}
+
 // TestHistoryInMemory: a departure that was not stored yet is in the history of now, and in that of what is over it is not.
 func TestHistoryInMemory(t *testing.T) {
 	o := newOffice(t)
@@ -426,11 +505,91 @@ func TestHistoryInMemory(t *testing.T) {
 	k := workloadKey{"shop", "deployment/web"}
 	o.join.rows["u"].episode = 7
 	o.chain.open[k] = &episode{Episode: report.Episode{ID: 7, Namespace: k.namespace, Workload: k.workload, Open: true, Begun: epoch, Ended: epoch, Left: 1}}
-	in, asOf, err := o.history(t.Context(), k, time.Time{}, true)
-	if err != nil || len(in.Episodes) != 1 || len(in.Episodes[0].Departures) != 1 || len(in.Workload.Containers) != 1 || !asOf.Equal(epoch) {
-		t.Errorf("%+v as of %v: %v", in, asOf, err)
+	in, of, err := o.history(t.Context(), k, time.Time{}, true)
+	if err != nil || len(in.Episodes) != 1 || len(in.Episodes[0].Departures) != 1 || len(in.Workload.Containers) != 1 || !of.at.Equal(epoch) {
+		t.Errorf("%+v as of %+v: %v", in, of, err)
 	}
 	if in, _, err := o.history(t.Context(), k, time.Time{}, false); err != nil || len(in.Episodes) != 0 {
 		t.Errorf("%+v: %v", in, err)
+	}
+}
+
+// TestTemplate: after a change the verdict is about what the workload's pods do from now on, not about those that left to make
+// room for them; and a pod that left after the workload was read is newer than that.
+func TestTemplate(t *testing.T) {
+	o := newOffice(t)
+	for i := range 41 {
+		o.episode("deployment/shop", 11.7*float64(i+1)/41)
+	}
+	read := func(e report.Episode, seconds int64) {
+		t.Helper()
+		grace, replicas := int64(45), 3
+		e.Template = &report.Template{At: e.Ended, Grace: &grace, Replicas: &replicas,
+			Containers: []report.Container{{Name: "server", PreStop: ledger.PreStop{Kind: ledger.PreStopSleep, Seconds: &seconds}}, {Name: "logger"}}}
+		if err := o.cfg.Store.Commit(t.Context(), store.Batch{Episodes: []report.Episode{e}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(when, want string, at time.Time) {
+		t.Helper()
+		var a sizing.Advice
+		if code := o.get("/v1/recommend", url.Values{"namespace": {"prod"}, "workload": {"deployment/shop"}}, &a); code != 200 {
+			t.Fatalf("%s: %d", when, code)
+		}
+		o.advice.again[workloadKey{"prod", "deployment/shop"}] = true
+		o.advised()
+		table := o.Advices().Items[0]
+		for _, a := range []sizing.Advice{a, table} {
+			if got := fmt.Sprintf("%s %d %d %v", a.Verdicts[0].Code, *a.Present.PreStop, *a.Present.Grace, a.Template); got != want || !a.AsOf.Equal(at) {
+				t.Errorf("%s: %s as of %v, want %s of %v", when, got, a.AsOf, want, at)
+			}
+		}
+	}
+	is("before", "too-short 5 30 false", o.now.Add(-time.Hour))
+	rollout := o.episode("deployment/shop", 3)
+	read(rollout, 12)
+	is("rolled out with 12 s", "fits 12 45 true", rollout.Ended)
+	o.episode("deployment/shop", 3) // a drain, of which nobody asks
+	is("a pod left since", "too-short 5 30 false", o.now.Add(-time.Hour))
+}
+
+// TestWorkloadPages: the pages draw what is kept, without reading rows; a workload that is not sized yet comes next.
+func TestWorkloadPages(t *testing.T) {
+	o := newOffice(t)
+	for i := range 41 {
+		o.episode("deployment/shop", 11.7*float64(i+1)/41)
+	}
+	o.episode("pod/alone", 2)
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		o.Pages().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		return w.Code, strings.ReplaceAll(w.Body.String(), "\u00a0", " ")
+	}
+	says := func(path, want string) {
+		t.Helper()
+		if code, body := get(path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, does not say %q", path, code, want)
+		}
+	}
+	if _, err := o.toAdvise(t.Context(), o.now); err != nil { // it knows of them, and has read none
+		t.Fatal(err)
+	}
+	says("/workloads", "it has read 0 of 1 workloads")
+	says("/workloads/prod/deployment/shop", "reads this workload next")
+	if !o.advice.again[workloadKey{"prod", "deployment/shop"}] {
+		t.Error("it is not next")
+	}
+	o.advised()
+	says("/workloads", `href="./workloads/prod/deployment/shop"`)
+	says("/workloads/prod/deployment/shop", "preStop must sleep 12 s; it sleeps 5 s in the last pod that left.")
+	says("/workloads/prod/deployment/shop", "without c 3 s would do")
+	says("/workloads/prod/deployment/shop", "n = 41")
+	says("/workloads/prod/pod/alone", "Nothing owns this pod")
+	if code, _ := get("/workloads/prod/deployment/none"); code != 404 {
+		t.Errorf("no such workload: %d", code)
+	}
+	a := o.advice.of[workloadKey{"prod", "deployment/shop"}].account
+	if a.Of != 41 || len(a.Points) != 41 || len(a.Places) != 1 || a.Places[0].Node != "c" || a.Places[0].Episodes != 41 || *a.Places[0].Without != 3 {
+		t.Errorf("account %d of %d points, places %+v", len(a.Points), a.Of, a.Places)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/serving"
 	"github.com/lastcall-k8s/lastcall/hub/store"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
@@ -27,6 +28,7 @@ import (
 // agent is a double of one: the process boundary, so that a test can make it behave as no agent does.
 type agent struct {
 	name   string
+	beside string // a pod "namespace/name": it is on the first agent's node
 	server *httptest.Server
 	hello  ledger.Event
 	events func(w http.ResponseWriter, r *http.Request) // instead of what an agent answers
@@ -95,6 +97,8 @@ type fleet struct {
 	path   string
 	port   int
 	agents []*agent
+	serves func(namespace, workload string) (serving.Serves, bool)
+	served func() []serving.Served
 	stop   func()
 }
 
@@ -132,9 +136,13 @@ func (f *fleet) start() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.hub = New(f.t.Context(), Config{Now: time.Now, Store: rows, Agents: client, AgentPort: f.port, Gap: time.Minute,
+	f.hub = New(f.t.Context(), Config{Now: time.Now, Store: rows, Agents: client, Beside: client, AgentPort: f.port, Gap: time.Minute, Serves: f.serves, Served: f.served,
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	for i, a := range f.agents {
+		if a.beside != "" {
+			f.hub.besideChanged(besidePod(a.beside, f.agents[0].name, fmt.Sprintf("127.0.0.%d", i+2), "uid-"+a.name))
+			continue
+		}
 		n := f.hub.join.at(a.name)
 		n.uid, n.expected, n.ready = "uid-"+a.name, true, true
 		n.agent = agentState{state: report.AgentUnreachable, pod: "agent-" + a.name, ip: fmt.Sprintf("127.0.0.%d", i+2)}

@@ -136,7 +136,7 @@ func (s *sight) build(now time.Time) (report.Departure, []placed) {
 	}
 	d := report.Departure{UID: s.pod.UID, Namespace: s.pod.Namespace, Pod: s.pod.Name, Node: s.pod.Node, Workload: s.workload,
 		Revision: s.revision, Reason: s.reason, Episode: s.episode, T0: o.at, T0Source: cmp.Or(s.source, ledger.T0Unknown), T0Error: o.err.Seconds(),
-		Complete: s.complete, Kept: s.kept, Grace: s.grace, Expected: s.expected, Answered: s.answered, Late: report.Unknown}
+		Complete: s.complete, Kept: s.kept, Local: s.local, Proxies: s.proxies, Grace: s.grace, Expected: s.expected, Answered: s.answered, Late: report.Unknown}
 	if !o.known {
 		d.T0Source = ledger.T0Unknown
 	}

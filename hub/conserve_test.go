@@ -294,6 +294,25 @@ func TestTold(t *testing.T) {
 	}
 }
 
+// TestEndedBy: the kubelet tells of a pod's containers together, when the last has ended; finishedAt tells them apart.
+func TestEndedBy(t *testing.T) {
+	w := newWorld(t, "a")
+	w.compare(ms)
+	w.deleted("a", 0, 30, sleeps("web", 10, 8080), ledger.Container{Name: "proxy", PreStop: ledger.PreStop{Kind: ledger.NoPreStop}})
+	w.seen("a", 10*ms)
+	w.landed("a", 10*ms, 5*time.Second, 5001*ms)
+	told := w.at("a", 11*time.Second)
+	w.say("a", ledger.Event{Type: ledger.EventFarewell, At: told, Pod: &ledger.Pod{UID: "u"}, Exits: []ledger.Exit{
+		{Name: "web", Told: told, By: told}, {Name: "proxy", Told: told, By: w.at("a", 1500*ms)}}})
+	w.applied(11)
+	d := w.judged(time.Minute)
+	for i, want := range []float64{11, 1.5} {
+		if f := d.Containers[i].Finished; f == nil || !near(*f, want, .01) {
+			t.Errorf("%s had ended by %v, want %v", d.Containers[i].Name, f, want)
+		}
+	}
+}
+
 // TestNeverCalledSafe: a removal that expired is late, one that nobody saw is unknown, whatever the other places did.
 func TestNeverCalledSafe(t *testing.T) {
 	for o, want := range map[ledger.Outcome]report.Late{ledger.Landed: report.No, ledger.Expired: report.Yes, ledger.Gap: report.Unknown,

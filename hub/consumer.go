@@ -9,7 +9,6 @@ import (
 	"time"
 	"unique"
 
-	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -66,8 +65,10 @@ func (j *joiner) kindKnown(kind string) bool {
 }
 
 // nowhere says what is wrong with the place that a line is about.
-func (j *joiner) nowhere(e *ledger.Event) string {
+func (j *joiner) nowhere(n *node, e *ledger.Event) string {
 	switch {
+	case n.beside != "" && n.foreign(e):
+		return "an agent beside a consumer tells of that replica alone"
 	case e.Type != ledger.EventRemovals:
 	case e.Place == kubeProxy && e.Replica == "":
 	case e.Place == kubeProxy, e.Replica == "" || len(e.Replica) > 512, len(e.Backend) > 64:
@@ -87,6 +88,9 @@ func (n *node) consumed(told []ledger.Consumer) string {
 	for i, c := range told {
 		if c.Place == "" || c.Place == kubeProxy || len(c.Place) > 64 || c.Replica == "" || len(c.Replica) > 512 || !(c.Lag >= 0 && c.Lag < 1e6) {
 			return "a consumer that is none"
+		}
+		if n.beside != "" && c.Replica != n.beside {
+			return "an agent beside a consumer tells of others"
 		}
 		c.Fidelity, c.Unread = bound(c.Fidelity, 64), bound(c.Unread, 256)
 		list[i] = c
@@ -130,50 +134,6 @@ func (r *row) lookOthers() map[other]*part {
 		all[k] = &copied
 	}
 	return all
-}
-
-// unread sums up the replicas that are known and of which nothing can be told, one entry for each kind.
-func (j *joiner) unread(nodes []*node) []report.Missing {
-	type count struct {
-		of, unread int
-		example    string
-	}
-	kinds := map[string]*count{}
-	unknown := ""
-	for _, n := range nodes {
-		for _, c := range n.consumers {
-			if !j.kindKnown(c.Place) {
-				if unknown == "" || c.Place < unknown {
-					unknown = c.Place
-				}
-				continue
-			}
-			k := kinds[c.Place]
-			if k == nil {
-				k = &count{}
-				kinds[c.Place] = k
-			}
-			k.of++
-			if c.Unread == "" {
-				continue
-			}
-			k.unread++
-			if example := c.Replica + ": " + c.Unread; k.example == "" || example < k.example {
-				k.example = example
-			}
-		}
-	}
-	var ms []report.Missing
-	for _, name := range slices.Sorted(maps.Keys(kinds)) {
-		if k := kinds[name]; k.unread > 0 {
-			ms = append(ms, report.Missing{Place: name, Kind: name,
-				Why: fmt.Sprintf("%d of %s cannot be read, and whether they send to this pod is not known (%s)", k.unread, report.Plural(k.of, "replica"), k.example)})
-		}
-	}
-	if unknown != "" {
-		ms = append(ms, report.Missing{Place: unknown, Kind: unknown, Why: kindUnknown})
-	}
-	return ms
 }
 
 // spot says which place of its node a part is of.

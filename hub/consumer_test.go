@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -360,6 +361,11 @@ func TestConsumersOfAnAgent(t *testing.T) {
 		}
 		return err == nil && len(ps) == len(want), fmt.Sprint(ps, err)
 	})
+	s, err := f.hub.Status(t.Context())
+	if d := cmp.Diff([]report.ConsumerKind{{Kind: "envoy", Replicas: 1, Unread: []report.Unread{{Why: "on localhost", Replicas: 1, Replica: "edge/e", Node: "a"}}},
+		{Kind: "traefik", Replicas: 1, Read: 1, Fidelity: "dataplane"}}, s.Consumers); d != "" || err != nil {
+		t.Errorf("%v, the hub's account of them (-want +got):\n%s", err, d)
+	}
 	// A heartbeat replaces the list, an empty one ends it, and one without leaves it.
 	n := f.hub.join.nodes["a"]
 	beat := func(cs []ledger.Consumer) int {

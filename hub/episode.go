@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"maps"
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
@@ -68,14 +69,7 @@ func (c *chainer) join(d report.Departure, end time.Time) *episode {
 		c.of = map[string]*episode{}
 	}
 	c.of[d.UID] = e
-	m := member{reason: d.Reason, revision: d.Revision, t0: d.T0, last: d.T0, end: end, late: d.Late, kept: d.Kept,
-		pending: d.Pending > 0, complete: d.Complete, call: d.LastCall}
-	if d.Refused != nil {
-		m.refused, m.witness = *d.Refused, true
-	}
-	if d.LastCall != nil {
-		m.last = d.T0.Add(time.Duration(d.LastCall.Hi * float64(time.Second)))
-	}
+	m := memberOf(d, end)
 	if old, ok := e.members[d.UID]; !ok || old != m {
 		if !ok {
 			e.tagged = false
@@ -87,6 +81,31 @@ func (c *chainer) join(d report.Departure, end time.Time) *episode {
 		e.sum()
 	}
 	return e
+}
+
+func memberOf(d report.Departure, end time.Time) member {
+	m := member{reason: d.Reason, revision: d.Revision, t0: d.T0, last: d.T0, end: end, late: d.Late, kept: d.Kept,
+		pending: d.Pending > 0, complete: d.Complete, call: d.LastCall}
+	if d.Refused != nil {
+		m.refused, m.witness = *d.Refused, true
+	}
+	if d.LastCall != nil {
+		m.last = d.T0.Add(time.Duration(d.LastCall.Hi * float64(time.Second)))
+	}
+	return m
+}
+
+// with is the episode with some of its departures as they are now: it has them as they were stored, a second ago or more, and an
+// answer must not say of the whole what its parts deny.
+func (e *episode) with(live []report.Departure) report.Episode {
+	c := &episode{Episode: e.Episode, members: maps.Clone(e.members)}
+	for _, d := range live {
+		if m, ok := c.members[d.UID]; ok && !d.T0.IsZero() {
+			c.members[d.UID] = memberOf(d, m.end)
+		}
+	}
+	c.sum()
+	return c.Episode
 }
 
 // pendingAt: a last call that has not come yet is after any moment up to now.

@@ -46,6 +46,24 @@ func TestTheGap(t *testing.T) {
 	}
 }
 
+// TestEpisodeWithLiveRows: what rows in memory say is in the episode's sums at once, and changes nothing of it.
+func TestEpisodeWithLiveRows(t *testing.T) {
+	c := newChain()
+	e := c.join(gone("1", 0, time.Second), epoch)
+	c.join(gone("2", time.Second, time.Second), epoch)
+	lost := 3
+	now := e.with([]report.Departure{
+		gone("1", 0, 5*time.Second, func(d *report.Departure) { d.Late, d.Refused = report.Yes, &lost }),
+		gone("3", 0, time.Minute), // of another
+	})
+	if now.Left != 2 || now.Late != 1 || now.Refused == nil || *now.Refused != 3 || now.Worst != "1" || now.LastCall.Hi != 5 {
+		t.Errorf("now %+v", now)
+	}
+	if e.Late != 0 || e.Refused != nil || e.LastCall.Hi != 1 {
+		t.Errorf("it was changed: %+v", e.Episode)
+	}
+}
+
 // TestLaterWord: how a pod ended is told after its episode was closed, and belongs to it.
 func TestLaterWord(t *testing.T) {
 	c := newChain()

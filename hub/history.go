@@ -14,15 +14,22 @@ import (
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
-// history is what sizing takes of a workload: its newest episodes, the oldest first, and its configuration as the last pod that left
-// had it, at asOf. open: with those that may still go on, as they are now.
-func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open bool) (in sizing.Input, asOf time.Time, err error) {
+// configured is whose configuration a history has, and of when: the workload's own, or that of the last pod that left.
+type configured struct {
+	at       time.Time
+	template bool
+}
+
+// history is what sizing takes of a workload: its newest episodes, the oldest first, and its configuration. That is the workload's as it
+// was read when pods left; if none was, or pods left after it, that of the last one. open: with those that may still go on, as they are now.
+func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open bool) (in sizing.Input, of configured, err error) {
 	es, err := h.episodes(ctx, store.EpisodeFilter{Namespace: k.namespace, Workload: k.workload, Since: since, Limit: maxEpisodes})
 	if err != nil {
-		return in, asOf, err
+		return in, of, err
 	}
 	present := h.present()
 	var newest report.Departure
+	var template *report.Template
 	members := 0
 	for _, e := range es { // the newest first
 		if e.Open && !open {
@@ -33,7 +40,10 @@ func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open 
 		}
 		s, err := h.sample(ctx, e, present)
 		if err != nil {
-			return in, asOf, err
+			return in, of, err
+		}
+		if newest.T0.IsZero() && template == nil {
+			template = e.Template
 		}
 		for _, d := range s.Departures {
 			if len(d.Containers) > 0 && d.T0.After(newest.T0) {
@@ -43,15 +53,17 @@ func (h *Hub) history(ctx context.Context, k workloadKey, since time.Time, open 
 		in.Episodes = append(in.Episodes, s)
 	}
 	slices.Reverse(in.Episodes)
-	in.Workload = sizing.Workload{Namespace: k.namespace, Name: k.workload, Containers: newest.Containers}
+	in.Workload, of = sizing.Workload{Namespace: k.namespace, Name: k.workload, Containers: newest.Containers}, configured{at: newest.T0}
 	if newest.Reason == ledger.Delete { // an eviction may ask for another
 		in.Workload.Grace = newest.Grace
 	}
-	in.Now = present.now(in.Episodes)
-	if h.cfg.NotMeasured != nil {
-		in.NotMeasured = h.cfg.NotMeasured(k.namespace, k.workload)
+	if t := template; t != nil {
+		l := sizing.Live{Containers: t.Containers, Grace: t.Grace, Replicas: t.Replicas, Recreate: t.Recreate}
+		in.Workload, of = l.Workload(k.namespace, k.workload, newest.Containers), configured{t.At, true}
 	}
-	return in, newest.T0, nil
+	in.Now = present.now(in.Episodes)
+	in.NotMeasured = h.notMeasured(k)
+	return in, of, nil
 }
 
 // sample reads an episode's rows, and keeps of each what sizing needs.
@@ -90,7 +102,8 @@ func (p present) trim(s *sizing.Episode) {
 		of.Dataplane = p.Dataplane
 	}
 	s.Regime.Dataplane = union(s.Regime.Dataplane, of.Dataplane)
-	s.Regime.Places = union(s.Regime.Places, of.Places)
+	s.Regime.Places, s.Regime.Policies = union(s.Regime.Places, of.Places), union(s.Regime.Policies, of.Policies)
+	s.Regime.Version, s.Regime.MinSync = unionOf(", ", s.Regime.Version, of.Version), unionOf(", ", s.Regime.MinSync, of.MinSync)
 	s.Regime.Nodes = max(s.Regime.Nodes, of.Nodes)
 	if w, ok := witnessOf(*d); ok {
 		if s.Witnessed == nil {
@@ -113,8 +126,8 @@ func (p present) trim(s *sizing.Episode) {
 // once is a string that the others that are equal share their memory with: rows name the same nodes over and over.
 func once(s string) string { return unique.Make(s).Value() }
 
-// present is the regime of the cluster as the hub knows it now: the modes of the nodes that are measured, and how many nodes there
-// are. Of kube-proxy's version and its minSyncPeriod nobody tells yet, nor of the Services' policies.
+// present is the regime of the cluster as the hub knows it now: the modes, versions and minSyncPeriods of the kube-proxies that are
+// measured, and how many nodes there are. Which places and policies a workload has is read off its rows.
 type present struct {
 	sizing.Regime
 	known bool // all agents were heard
@@ -125,11 +138,15 @@ func (h *Hub) present() (p present) {
 	defer h.mu.Unlock()
 	p.known = true
 	modes := map[string]bool{}
+	var proxies proxySet
 	for _, n := range h.join.nodes {
 		if !n.expected {
 			continue
 		}
 		p.Nodes++
+		if n.measured() {
+			proxies.add(n.proxy)
+		}
 		switch {
 		case n.measured() && n.backend != "":
 			modes[n.backend] = true
@@ -139,6 +156,9 @@ func (h *Hub) present() (p present) {
 	}
 	p.Dataplane = strings.Join(slices.Sorted(maps.Keys(modes)), "+")
 	p.known = p.known && len(modes) > 0
+	if x := proxies.report(); x != nil {
+		p.Version, p.MinSync = x.Versions, x.MinSync
+	}
 	return p
 }
 
@@ -153,23 +173,25 @@ func (p present) now(es []sizing.Episode) *sizing.Regime {
 			continue
 		}
 		r := e.Regime
-		r.Dataplane, r.Nodes = p.Dataplane, p.Nodes
+		r.Dataplane, r.Version, r.MinSync, r.Nodes = p.Dataplane, p.Version, p.MinSync, p.Nodes
 		return &r
 	}
 	return nil
 }
 
 // union and subset are of words as a regime has them: "iptables-nft+nftables".
-func union(a, b string) string {
+func union(a, b string) string { return unionOf("+", a, b) }
+
+func unionOf(sep, a, b string) string {
 	if a == b || b == "" {
 		return a
 	}
 	if a == "" {
 		return b
 	}
-	words := append(strings.Split(a, "+"), strings.Split(b, "+")...)
+	words := append(strings.Split(a, sep), strings.Split(b, sep)...)
 	slices.Sort(words)
-	return strings.Join(slices.Compact(words), "+")
+	return strings.Join(slices.Compact(words), sep)
 }
 
 func subset(a, of string) bool { return a != "" && union(of, a) == of }
@@ -197,6 +219,8 @@ func witnessOf(d report.Departure) (w sizing.Witness, ok bool) {
 			w.Cut = &cut.Least
 		case cut.Most == 0 && whole:
 			w.Cut = new(int)
+		case suddenly(d):
+			w.Cut = &cut.Most
 		}
 	}
 	// What is open when the server is killed ends with it.
@@ -212,4 +236,16 @@ func witnessOf(d report.Departure) (w sizing.Witness, ok bool) {
 		}
 	}
 	return w, w != sizing.Witness{}
+}
+
+// suddenly: resets came with the stop, though when that was is known to a second only, and one that cuts is gone within it: for 2 s and
+// more connections had ended and none by a reset, and then three and more did. A client that always resets, whatever its rate, does
+// that in at most 1.1 % of departures.
+func suddenly(d report.Departure) bool {
+	dr := d.Connections.Drain
+	if d.Told == nil || d.Told.Lo < 2 || dr.OpenAtTold == nil || dr.CutAfterTold == nil {
+		return false
+	}
+	before := dr.Closed + dr.Cut + dr.Unended - dr.OpenAtTold.Most
+	return before > 0 && dr.Cut >= 3 && dr.Cut == dr.CutAfterTold.Most
 }

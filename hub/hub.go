@@ -3,7 +3,8 @@
 //	agent ──/v1/events──> pull ──> joiner (pure) ──> row ──> store ──> /v1, pages, /metrics
 //	agent ──/v1/clock───> estimate ┘
 //
-// It reads the cluster's nodes and its own agents' pods from the API, and writes nothing there.
+// It reads the cluster's nodes and its own agents' pods from the API, and writes nothing there; package routes says what serves
+// workloads.
 package hub
 
 import (
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/serving"
 	"github.com/lastcall-k8s/lastcall/hub/store"
 )
 
@@ -28,20 +30,25 @@ type Config struct {
 	Version string
 	Now     func() time.Time // the hub's time, steady
 	Store   *store.Store
-	// Agents is how agents are spoken to: its transport verifies them, and adds the hub's token.
-	Agents *http.Client
+	// Agents is how agents are spoken to: its transport verifies them, and adds the hub's token. Beside is that of those that run
+	// beside a consumer; nil if there are none.
+	Agents, Beside *http.Client
 	// AgentPort is where every agent serves /v1.
 	AgentPort int
 	// Gap between one's last call and the next T0 that ends an episode.
 	Gap time.Duration
 	// Consumers are kinds of places that a configuration declares, beside those that are known (see Consumers).
 	Consumers []string
-	// Tag says what an episode was; nil: nobody can.
-	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, error)
-	// NotMeasured names kinds of places that route to a workload and that nobody measures; nil: nobody knows.
-	NotMeasured func(namespace, workload string) []report.Missing
-	Metrics     prometheus.Registerer
-	Log         *slog.Logger
+	// Tag says what an episode was, and how the workload is configured; nil: nobody can.
+	Tag func(ctx context.Context, namespace, workload string, revisions []string, begun time.Time) (report.Tag, *report.Template, error)
+	// Serves says how a workload is reached, without waiting; soon: in a moment more may be known. nil: nobody is told.
+	Serves func(namespace, workload string) (s serving.Serves, soon bool)
+	// Served are all ways that lead to some Service, nil likewise.
+	Served func() []serving.Served
+	// Routes is why either may be old, nil likewise.
+	Routes  func() string
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // Hub is the state that all parts share. Make one with New.
@@ -60,7 +67,8 @@ type Hub struct {
 	resume  map[string]store.Cursor // of before this start
 	unsaved []store.Landings        // of rows whose commit failed
 
-	synced func() bool // the Node list is complete
+	synced func() bool            // the Node list is complete
+	listed map[string]func() bool // the pods of a namespace in which agents run beside consumers
 
 	seen   atomic.Pointer[view]
 	advice *advisor
@@ -68,8 +76,9 @@ type Hub struct {
 
 // New reads where the last hub left off. It starts nothing.
 func New(ctx context.Context, cfg Config) *Hub {
-	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers},
-		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false }, advice: newAdvisor()}
+	h := &Hub{cfg: cfg, join: &joiner{nodes: map[string]*node{}, rows: map[string]*row{}, begun: cfg.Now(), kinds: cfg.Consumers, serves: cfg.Serves},
+		readers: map[string]*reader{}, wake: make(chan struct{}, 1), cursors: map[string]store.Cursor{}, synced: func() bool { return false },
+		listed: map[string]func() bool{}, advice: newAdvisor()}
 	h.chain = &chainer{gap: cfg.Gap, next: h.number, open: map[workloadKey]*episode{}, of: map[string]*episode{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
 	if id, err := cfg.Store.NextEpisodeID(ctx); err == nil {
@@ -226,6 +235,8 @@ func (h *Hub) due(all bool) (rows []*row) {
 		case r.dirty && now.Sub(r.born) > time.Second && now.Sub(r.stored) > max(5*time.Second, now.Sub(r.born)/4):
 			open = append(open, r)
 		case r.over(now) && !r.dirty: // not with the change just taken: its commit may fail
+			d, _ := r.look().build(now)
+			h.metrics.workloads.over(d)
 			delete(h.join.rows, uid)
 			delete(h.chain.of, uid)
 		}
@@ -287,9 +298,9 @@ func (h *Hub) moved() (cs []store.Cursor) {
 		}
 	}
 	for n, next := range at {
-		c := store.Cursor{Node: n.name, Boot: n.boot.id, Next: next}
-		if h.cursors[n.name] != c {
-			h.cursors[n.name] = c
+		c := store.Cursor{Node: n.key, Boot: n.boot.id, Next: next}
+		if h.cursors[n.key] != c {
+			h.cursors[n.key] = c
 			cs = append(cs, c)
 		}
 	}
@@ -325,15 +336,19 @@ func (h *Hub) tag(ctx context.Context, episodes []*episode) {
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, 5*time.Second) // rows must be stored, whatever the API server does
-		tag, err := h.cfg.Tag(asking, e.Namespace, e.Workload, revs, begun)
+		tag, template, err := h.cfg.Tag(asking, e.Namespace, e.Workload, revs, begun)
 		cancel()
 		if err != nil {
 			h.cfg.Log.Debug("cannot say what an episode was", "namespace", e.Namespace, "workload", e.Workload, "err", err)
-			continue
+			tag = e.Tag
 		}
 		h.mu.Lock()
-		if e.Tag != tag {
+		if e.Tag != tag || template != nil {
 			e.Tag = tag
+			if template != nil {
+				template.At = h.cfg.Now()
+				e.Template = template
+			}
 			if k := (workloadKey{e.Namespace, e.Workload}); h.chain.open[k] == e {
 				e.dirty = true
 			} else if h.chain.open[k] == nil {
@@ -394,7 +409,7 @@ func (h *Hub) Explanation(ctx context.Context, id int64) (report.Explanation, er
 	h.mu.Lock()
 	for _, e := range h.chain.open {
 		if e.ID == id {
-			x.Episode, found = e.Episode, true
+			x.Episode, found = e.with(live), true
 		}
 	}
 	h.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/serving"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -22,8 +23,12 @@ type joiner struct {
 	done map[string]bool
 	// kinds of places that a configuration declares.
 	kinds []string
+	// serves says how a workload is reached; nil: nobody looks.
+	serves func(namespace, workload string) (s serving.Serves, soon bool)
 	// unknown counts lines about pods that no departure was announced for.
 	unknown int
+	// early are those that may be announced yet (see beside.go).
+	early []early
 }
 
 // Limits of what agents can make the hub hold.
@@ -67,6 +72,8 @@ type row struct {
 	stored   time.Time         // ours
 	latest   *report.Departure // as it was built last, at that time
 	kept     bool
+	local    bool // some path was of a traffic policy Local
+	proxies  *report.Proxies
 	born     time.Time // ours, of the first line
 	complete bool
 	frozen   *report.Departure // what its places did, once it is complete: the parts are dropped
@@ -156,6 +163,7 @@ func (j *joiner) departure(n *node, e *ledger.Event, l ledger.Leaving, now time.
 	if upgrade || leaves(l.Reason) == leaves(r.reason) {
 		r.earlier(moment{n.boot, l.T0}, l.T0Source)
 	}
+	j.announced(l.Pod.UID, now)
 }
 
 // earlier takes a T0 in if it is better: a moment that an agent saw before one off the API server's clock before none, and of
@@ -220,7 +228,7 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.T
 	}
 	r := j.rows[s.UID]
 	if r == nil {
-		if !j.done[s.UID] {
+		if !j.done[s.UID] && !j.hold(n, e, s, now) {
 			j.unknown++
 		}
 		return
@@ -254,6 +262,7 @@ func (j *joiner) settled(n *node, e *ledger.Event, s *ledger.Settled, now time.T
 		r.open += map[bool]int{true: 1, false: -1}[is]
 	}
 	r.kept = r.kept || s.Kept || s.Retained > 0
+	r.local = r.local || s.Local
 }
 
 // joinSlack is how far the API server's clock, which dates Nodes to the second, may be ahead of ours. Before its agent speaks
@@ -298,8 +307,13 @@ type census struct {
 	young    []report.Missing // likewise, but a row that is younger than returning waits for them
 	coming   int              // nodes that cannot answer yet: every row waits for them
 	fit      []*node          // by the version they have applied, lowest first
+	beside   []*node          // likewise, those beside consumers
 	witness  int              // nodes that witness connections
-	unread   []report.Missing // kinds of places with replicas that cannot be read
+	reading  reading          // who reads which replicas
+	readers  []*node          // nodes whose agents know any
+	besides  []*node          // all agents beside consumers
+	serving  map[workloadKey]served
+	proxies  *report.Proxies // what the kube-proxies of those that are measured are
 }
 
 const (
@@ -307,14 +321,20 @@ const (
 	settling = time.Minute
 	// returning is how long an agent that was lost may take to come back.
 	returning = 10 * time.Second
+	// learning is how long a row waits until it is known which consumers serve its workload.
+	learning = 5 * time.Second
 )
 
 // census counts the nodes that were created until a moment, once for all rows but those that began to leave before the newest
 // joined; 5,000 of them for each row would be most of the hub's work.
 func (j *joiner) census(now, until time.Time) census {
-	var c census
-	var reading []*node
+	c := census{serving: map[workloadKey]served{}}
+	var proxies proxySet
 	for _, n := range j.nodes {
+		if n.beside != "" && !n.ended() && !n.created.After(until) {
+			c.besides = append(c.besides, n)
+			c.coming += j.comes(n, now, &c.beside)
+		}
 		if !n.expected || !n.ready || n.created.After(until) {
 			continue
 		}
@@ -325,9 +345,12 @@ func (j *joiner) census(now, until time.Time) census {
 		if n.witness {
 			c.witness++
 		}
+		if n.measured() {
+			proxies.add(n.proxy)
+		}
 		following := n.agent.following()
 		if following && len(n.consumers) > 0 {
-			reading = append(reading, n)
+			c.readers = append(c.readers, n)
 		}
 		n.followed = n.followed || n.agent.state == report.AgentFollowing
 		missing := report.Missing{Place: n.name, Why: cmp.Or(n.agent.why, "agent does not answer")}
@@ -346,9 +369,12 @@ func (j *joiner) census(now, until time.Time) census {
 			c.missing = append(c.missing, missing)
 		}
 	}
-	slices.SortFunc(c.fit, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
+	for _, ns := range [][]*node{c.fit, c.beside} {
+		slices.SortFunc(ns, func(a, b *node) int { return cmp.Compare(a.applied, b.applied) })
+	}
 	c.young = append(c.young, c.missing...)
-	c.unread = j.unread(reading)
+	c.reading = j.reading(c.readers, c.besides)
+	c.proxies = proxies.report()
 	return c
 }
 
@@ -363,7 +389,9 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 	}
 	age := now.Sub(r.born)
 	// Whoever is lost is missing; of those that were reached lately a young row still waits for an answer.
-	r.expected, r.missing, r.unread = c.expected, c.young, c.unread
+	r.expected, r.missing, r.proxies = c.expected, c.young, c.proxies
+	serving := j.served(c, workloadKey{r.pod.Namespace, r.workload})
+	r.unread = serving.unread
 	r.unwitnessed = c.expected - c.witness
 	if c.witness == 0 {
 		r.unwitnessed = -1
@@ -373,13 +401,20 @@ func (j *joiner) judge(r *row, c census, now time.Time) {
 		r.missing = c.missing
 		waiting += len(c.young) - len(c.missing)
 	}
-	behind, _ := slices.BinarySearchFunc(c.fit, r.version, func(n *node, v uint64) int { return cmp.Compare(n.applied, v) })
-	if behind > 0 && age < patience {
-		waiting += behind
-	} else if behind > 0 {
+	if serving.soon && age < learning {
+		waiting++
+	}
+	before := func(ns []*node) []*node {
+		i, _ := slices.BinarySearchFunc(ns, r.version, func(n *node, v uint64) int { return cmp.Compare(n.applied, v) })
+		return ns[:i]
+	}
+	behind := len(before(c.fit))
+	if late := slices.Concat(before(c.fit), before(c.beside)); age < patience {
+		waiting += len(late)
+	} else if len(late) > 0 {
 		r.missing = slices.Clone(r.missing)
-		for _, n := range c.fit[:behind] {
-			r.missing = append(r.missing, report.Missing{Place: n.name, Why: "has not seen the change"})
+		for _, n := range late {
+			r.missing = append(r.missing, n.unseen())
 		}
 	}
 	pending := r.open
@@ -407,7 +442,7 @@ func (r *row) finish(now time.Time) {
 func (r *row) pendingAt(now time.Time) (pending, returning int) {
 	for p, at := range r.places {
 		switch n := p.boot.node; {
-		case !p.open(), !n.expected, !n.ready:
+		case !p.open(), n.ended():
 		case at.kind != kubeProxy && p.boot != n.boot: // whoever began anew there has not looked at it before
 		case n.agent.following():
 			pending++
@@ -422,7 +457,7 @@ func (r *row) pendingAt(now time.Time) (pending, returning int) {
 func (r *row) giveUp() {
 	for p := range r.places {
 		o := ledger.Gap
-		if n := p.boot.node; !n.expected || !n.ready {
+		if p.boot.node.ended() {
 			o = ledger.Excluded // the place itself ended
 		}
 		p.count(o, p.pending+p.retained)

@@ -19,6 +19,7 @@ type metrics struct {
 	lost      prometheus.Counter
 	malformed prometheus.Counter
 	refused   prometheus.Counter
+	workloads *workloadMetrics
 }
 
 func newMetrics(reg prometheus.Registerer, h *Hub) *metrics {
@@ -40,7 +41,9 @@ func newMetrics(reg prometheus.Registerer, h *Hub) *metrics {
 		lost:      counter("lastcall_hub_lines_lost_total", "Event lines that agents no longer had when the hub came to read them."),
 		malformed: counter("lastcall_hub_lines_malformed_total", "Event lines that were passed over because they make no sense."),
 		refused:   counter("lastcall_hub_agents_refused_total", "Answers that no agent of this cluster gives."),
+		workloads: newWorkloadMetrics(),
 	}
+	m.workloads.register(reg)
 	reg.MustRegister(m.departure, m.stage, m.place, m.lines, m.lost, m.malformed, m.refused, newAdviceMetrics(h), &gauges{h,
 		prometheus.NewDesc("lastcall_hub_agents", "Agents by how the hub gets on with them.", []string{"state"}, nil),
 		prometheus.NewDesc("lastcall_hub_store_bytes", "Size of the store's file with its log.", nil, nil),

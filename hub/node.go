@@ -9,9 +9,12 @@ import (
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
-// node is a node of the cluster with what its agent says of itself.
+// node is a node of the cluster with what its agent says of itself; or an agent that runs beside a consumer (see beside.go).
 type node struct {
 	name     string
+	key      string    // what the joiner knows it by: its name, if it is a node
+	beside   string    // of an agent beside a consumer: "namespace/pod"; "" of a node
+	host     *node     // likewise: the node that it is on
 	number   int       // among the joiner's: rows have their places by it
 	uid      string    // of the Node object
 	created  time.Time // likewise, by the API server's clock
@@ -26,6 +29,7 @@ type node struct {
 	applied   uint64  // newest slice resource version its watcher applied
 	backend   string
 	families  []ledger.Family // measured
+	proxy     ledger.Proxy    // what kube-proxy there says of itself
 	witness   bool            // it listens to connection tracking while pods leave
 	version   string
 	consumers []ledger.Consumer // replicas that it reads or should: replaced, never changed in place
@@ -42,6 +46,7 @@ type agentState struct {
 	why   string
 	pod   string
 	ip    string
+	port  int // 0: that of all
 }
 
 func (a agentState) following() bool {
@@ -52,6 +57,14 @@ func (n *node) measured() bool { return len(n.families) > 0 }
 
 // over: nothing is left of the node.
 func (n *node) over() bool { return !n.expected && n.agent.ip == "" }
+
+// ended: its places are no more.
+func (n *node) ended() bool {
+	if n.host != nil {
+		return n.agent.ip == "" || n.host.ended()
+	}
+	return !n.expected || !n.ready
+}
 
 // boot is one run of a node's agent: a timeline of its own.
 type boot struct {
@@ -98,7 +111,7 @@ func (m moment) ours() (at time.Time, err time.Duration, ok bool) {
 func (j *joiner) at(name string) *node {
 	n := j.nodes[name]
 	if n == nil {
-		n = &node{name: name, agent: agentState{state: report.AgentMissing, why: "no agent runs there"}}
+		n = &node{name: name, key: name, agent: agentState{state: report.AgentMissing, why: "no agent runs there"}}
 		j.nodes[name] = n
 		// Sights of rows read the list without a lock: a number is given anew on a copy.
 		if n.number = slices.Index(j.numbered, nil); n.number < 0 {
@@ -114,8 +127,12 @@ func (j *joiner) at(name string) *node {
 
 // forget drops the nodes of which nothing is left, and which no row knows.
 func (j *joiner) forget() {
+	hosts := map[*node]bool{}
+	for _, n := range j.nodes {
+		hosts[n.host] = true
+	}
 	for name, n := range j.nodes {
-		if n.over() && !j.known(n) {
+		if n.over() && !hosts[n] && !j.known(n) {
 			delete(j.nodes, name)
 			j.numbered = slices.Clone(j.numbered)
 			j.numbered[n.number] = nil

@@ -196,7 +196,12 @@ func (j *joiner) room(but *row, more int, now time.Time) {
 		if oldest == nil {
 			return
 		}
-		oldest.expected, oldest.answered = len(j.nodes), 0
+		oldest.expected, oldest.answered = 0, 0
+		for _, n := range j.nodes {
+			if n.beside == "" {
+				oldest.expected++
+			}
+		}
 		for p := range oldest.places {
 			if !p.open() {
 				oldest.answered++

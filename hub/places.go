@@ -29,6 +29,15 @@ func (h *Hub) places() []report.Place {
 	now := h.cfg.Now()
 	open := h.join.pending()
 	ps := []report.Place{}
+	beside := map[spot]bool{}
+	for _, n := range h.join.nodes {
+		if n.beside != "" && !n.ended() {
+			ps = append(ps, h.join.replicas(n, past, open, now, nil)...)
+			for _, c := range n.consumers {
+				beside[spot{c.Place, c.Replica, ""}] = true
+			}
+		}
+	}
 	for _, n := range h.join.nodes {
 		if !n.expected {
 			continue
@@ -50,7 +59,10 @@ func (h *Hub) places() []report.Place {
 			}
 			ps = append(ps, p)
 		}
-		ps = append(ps, h.join.replicas(n, past, open, now)...)
+		ps = append(ps, h.join.replicas(n, past, open, now, beside)...)
+	}
+	if h.cfg.Served != nil {
+		ps = append(ps, h.unserved(h.join.census(now, now.Add(joinSlack)).reading)...)
 	}
 	trouble := func(p report.Place) int {
 		return slices.Index([]report.PlaceState{report.PlaceStuck, report.PlaceNotMeasured, report.PlaceOK}, p.State)
@@ -137,9 +149,12 @@ func (p pendingPlaces) of(n *node, f ledger.Family) opened {
 }
 
 // replicas are the places of a node that are not kube-proxy's: one for each replica and family that did something, and one
-// of a replica that did nothing yet.
-func (j *joiner) replicas(n *node, past map[pastKey]report.Place, open pendingPlaces, now time.Time) (ps []report.Place) {
+// of a replica that did nothing yet. Others tell of those in but.
+func (j *joiner) replicas(n *node, past map[pastKey]report.Place, open pendingPlaces, now time.Time, but map[spot]bool) (ps []report.Place) {
 	for _, c := range n.consumers {
+		if but[spot{c.Place, c.Replica, ""}] {
+			continue
+		}
 		if !j.kindKnown(c.Place) {
 			c.Unread = kindUnknown
 		}
@@ -165,6 +180,10 @@ func (j *joiner) replicas(n *node, past map[pastKey]report.Place, open pendingPl
 // silent says why nothing is heard from a node.
 func (n *node) silent() string {
 	switch {
+	case n.beside != "" && !n.agent.following():
+		return n.unheard()
+	case n.beside != "":
+		return ""
 	case !n.ready:
 		return "the node is not Ready: its places are excluded"
 	case n.agent.state == "" || n.agent.state == report.AgentMissing:

@@ -56,6 +56,7 @@ func (h *Hub) Status(ctx context.Context) (report.Status, error) {
 	s := report.Status{Version: h.cfg.Version, StoreBytes: h.cfg.Store.Bytes()}
 	v := h.view()
 	s.Agents, s.Lag = v.agents, v.lag
+	h.consumers(&s)
 	if st, err := h.cfg.Store.Stats(ctx); err == nil {
 		s.Departures, s.Oldest = st.Departures, st.Oldest
 	} else if ctx.Err() == nil {

@@ -18,7 +18,7 @@ func (r *row) stopping(o origin, d *report.Departure) {
 			if e.Name == c.Name {
 				code := e.Code
 				rc.ExitCode = &code
-				if s, ok := o.seconds(r.exitsFrom.boot, nanos(e.Told)); ok {
+				if s, ok := o.seconds(r.exitsFrom.boot, nanos(endedBy(e))); ok {
 					rc.Finished = &s
 				}
 			}
@@ -62,6 +62,14 @@ func (r *row) stopping(o origin, d *report.Departure) {
 	if d.Told == nil && d.ToldWhy == "" {
 		d.ToldWhy = "which container serves is not known"
 	}
+}
+
+// endedBy is when a container had ended at the latest, on its agent's timeline.
+func endedBy(e ledger.Exit) time.Time {
+	if e.By.IsZero() || e.By.After(e.Told) { // an agent of before it was told
+		return e.Told
+	}
+	return e.By
 }
 
 // serving are the names of the containers that have the Service's target ports. If none declares them: the earliest

@@ -14,6 +14,8 @@ type witnessed struct {
 	own []ownWitness // of the pod's own node, one of each boot of its agent
 	// others are the connections that other nodes sent to the pod by their own rules.
 	others            ledger.Flows
+	datagrams         ledger.Datagrams // of all nodes; each sees those that its own rules sent
+	cleared           moment
 	last, lastRefused moment
 	after, reused     int
 	missed            []ledger.Missed
@@ -57,6 +59,11 @@ func (j *joiner) witness(n *node, e *ledger.Event) {
 	}
 	w.last = w.last.orLater(moment{n.boot, add.Last})
 	w.lastRefused = w.lastRefused.orLater(moment{n.boot, add.LastRefused})
+	if d := add.Datagrams; d != nil {
+		w.datagrams.New += d.New
+		w.datagrams.Open += d.Open
+		w.cleared = w.cleared.orLater(moment{n.boot, d.Cleared})
+	}
 	w.after += add.AfterLanding
 	w.reused += add.Reused
 	for _, m := range add.Incomplete {
@@ -102,6 +109,9 @@ func (r *row) connections(o origin, d *report.Departure) {
 	c.Silent = dnat.Silent + max(direct.Silent, w.others.Silent)
 	c.Last = o.since(w.last)
 	c.LastRefused = o.since(w.lastRefused)
+	if w.datagrams.New > 0 {
+		c.Datagrams = &report.Datagrams{New: w.datagrams.New, Cleared: o.since(w.cleared), Open: w.datagrams.Open}
+	}
 	for _, m := range w.missed {
 		c.Incomplete = append(c.Incomplete, string(m))
 	}
@@ -205,7 +215,11 @@ func implausibleWitness(e *ledger.Event, ahead func(time.Time) bool) string {
 	if w.Drain != nil {
 		ds = *w.Drain
 	}
-	for _, n := range []int{w.DNAT.New, w.DNAT.Reset, w.DNAT.Silent, w.Direct.New, w.Direct.Reset, w.Direct.Silent,
+	udp := ledger.Datagrams{}
+	if w.Datagrams != nil {
+		udp = *w.Datagrams
+	}
+	for _, n := range []int{udp.New, udp.Open, w.DNAT.New, w.DNAT.Reset, w.DNAT.Silent, w.Direct.New, w.Direct.Reset, w.Direct.Silent,
 		w.AfterLanding, w.Reused, ds.Closed, ds.Cut, ds.Open} {
 		if n < 0 || n > 1e9 {
 			return "a count that is none"
@@ -219,7 +233,7 @@ func implausibleWitness(e *ledger.Event, ahead func(time.Time) bool) string {
 			return "a series that is none"
 		}
 	}
-	if ahead(w.Last) || ahead(w.LastRefused) || ahead(ds.Last) || ahead(ds.Accepted) {
+	if ahead(udp.Cleared) || ahead(w.Last) || ahead(w.LastRefused) || ahead(ds.Last) || ahead(ds.Accepted) {
 		return "a moment to come"
 	}
 	if slices.ContainsFunc(w.Incomplete, func(m ledger.Missed) bool { return !slices.Contains(missedWords, m) }) || len(w.Incomplete) > len(missedWords) {

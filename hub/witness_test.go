@@ -21,6 +21,9 @@ func (w *world) witness(name string, d time.Duration, x ledger.Witness, began, e
 	x.Since, x.Until = w.at(name, 0), w.at(name, d)
 	move(&x.Last)
 	move(&x.LastRefused)
+	if x.Datagrams != nil {
+		move(&x.Datagrams.Cleared)
+	}
 	series := func(at []time.Duration) *ledger.Series {
 		s := ledger.NewSeries(x.Since)
 		for _, a := range at {
@@ -122,6 +125,36 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// TestDatagrams: the nodes' UDP flows are summed, and the last entry that went is the latest of all clocks.
+func TestDatagrams(t *testing.T) {
+	w := newWorld(t, "own", "b")
+	w.clock("own", -time.Hour, 100)
+	w.compare(2 * ms)
+	w.deleted("own", 0, 30)
+	for _, n := range []string{"own", "b"} {
+		w.seen(n, 10*ms)
+		w.landed(n, 10*ms, 999*ms, time.Second)
+	}
+	w.applied(11)
+	w.witness("own", 14*time.Second, ledger.Witness{Own: true, Datagrams: &ledger.Datagrams{New: 3, Cleared: epoch.Add(1300 * ms)}}, nil, nil)
+	w.witness("b", 14*time.Second, ledger.Witness{Datagrams: &ledger.Datagrams{New: 2, Open: 1, Cleared: epoch.Add(1200 * ms)}}, nil, nil)
+	d := w.judged(15 * time.Second)
+	if d.Connections == nil || d.Connections.Datagrams == nil {
+		t.Fatalf("nothing was joined: %+v", d.Connections)
+	}
+	got := *d.Connections.Datagrams
+	if got.New != 5 || got.Open != 1 || got.Cleared == nil || !near(*got.Cleared, 1.3, .01) {
+		t.Errorf("got %+v, want 5, 1 still open, the last gone at 1.3 s", got)
+	}
+	const words = "5 UDP flows to it began after T0; the last entry that still led there was gone at 1.30 s; 1 led there still when the witness left."
+	if s := d.Connections.Words(); !strings.Contains(s, words) {
+		t.Errorf("in words: %s", s)
+	}
+	if d.Connections.New != 0 || *d.Refused != 0 {
+		t.Errorf("a datagram counts as a connection: %+v", d.Connections)
+	}
+}
+
 // TestRowWaitsForItsWitnesses: their windows end 12 s after the pod is gone; without witnesses nobody waits.
 func TestRowWaitsForItsWitnesses(t *testing.T) {
 	for _, tt := range []struct {
@@ -175,6 +208,7 @@ func TestImplausibleWitness(t *testing.T) {
 		"negative":          func(e *ledger.Event) { e.Witness.Direct.Reset = -1 },
 		"long":              func(e *ledger.Event) { e.Witness.Began.Counts = make([]int, 1e6) },
 		"negative count":    func(e *ledger.Event) { e.Witness.Drain.Ended.Counts = []int{-1} },
+		"datagrams":         func(e *ledger.Event) { e.Witness.Datagrams = &ledger.Datagrams{Open: -1} },
 		"no width":          func(e *ledger.Event) { e.Witness.Began.Width = 0 },
 		"moment to come":    func(e *ledger.Event) { e.Witness.LastRefused = w.at("a", time.Hour) },
 		"reasons":           func(e *ledger.Event) { e.Witness.Incomplete = []ledger.Missed{"x"} },

@@ -39,4 +39,7 @@ type Exit struct {
 	Finished time.Time `json:"finished,omitzero"`
 	// Told is receipt of the pod update that showed it: an upper bound by the agent's own clock.
 	Told time.Time `json:"told"`
+	// By is when it had ended at the latest, by both. The kubelet writes no status while it stops a pod (k8s v1.36.3
+	// pkg/kubelet/kubelet.go:2326, SyncTerminatingPod), so Told is the same for all containers of a pod: when the last had ended.
+	By time.Time `json:"by,omitzero"`
 }

@@ -13,13 +13,14 @@ type Event struct {
 	Type EventType `json:"type"`
 	At   time.Time `json:"at,omitzero"`
 
-	Node     string   `json:"node,omitempty"`     // start, hello
-	NodeUID  string   `json:"node_uid,omitempty"` // hello: of the Node object, which no other cluster has; "" before it is known
-	Version  string   `json:"version,omitempty"`  // start, hello
-	Place    string   `json:"place,omitempty"`    // start, hello, removals
-	Replica  string   `json:"replica,omitempty"`  // removals, late: which place of that kind on this node, "" if it is the only one
-	Backend  string   `json:"backend,omitempty"`  // start, hello, removals; hello: also of one that is not measured
-	Families []Family `json:"families,omitempty"` // start, hello: those that are measured
+	Node     string   `json:"node,omitempty"`      // start, hello
+	NodeUID  string   `json:"node_uid,omitempty"`  // hello: of the Node object, which no other cluster has; "" before it is known
+	Version  string   `json:"version,omitempty"`   // start, hello
+	Place    string   `json:"place,omitempty"`     // start, hello, removals
+	Replica  string   `json:"replica,omitempty"`   // removals, late: which place of that kind on this node, "" if it is the only one
+	Backend  string   `json:"backend,omitempty"`   // start, hello, removals; hello: also of one that is not measured
+	Families []Family `json:"families,omitempty"`  // start, hello: those that are measured
+	Proxy    Proxy    `json:"kube_proxy,omitzero"` // hello: what kube-proxy on this node says of itself
 
 	Pod      *Pod      `json:"pod,omitempty"` // departure, farewell
 	Reason   Reason    `json:"reason,omitempty"`
@@ -63,6 +64,12 @@ type Event struct {
 
 	// NotReady is why this agent does not measure, "" if it does: hello, heartbeat.
 	NotReady string `json:"not_ready,omitempty"`
+}
+
+// Proxy is what of kube-proxy makes its latencies comparable, as it says itself. "" is unknown.
+type Proxy struct {
+	Version string `json:"version,omitempty"`
+	MinSync string `json:"min_sync,omitempty"` // minSyncPeriod, as "1s"
 }
 
 // Consumer is a replica of an ingress controller, a DNS server or a mesh on this node.
@@ -137,6 +144,8 @@ type Settled struct {
 	Ports []uint16 `json:"ports,omitempty"`
 	// Kept: some of them were retained on purpose, now or for a moment before.
 	Kept bool `json:"kept,omitempty"`
+	// Local: some of them were of a Service's traffic policy Local.
+	Local bool `json:"local,omitempty"`
 	Open
 }
 
@@ -174,6 +183,7 @@ func (e *Event) onTimeline(of func(time.Time) time.Time) {
 	e.Exits = slices.Clone(e.Exits)
 	for i := range e.Exits {
 		move(&e.Exits[i].Told)
+		move(&e.Exits[i].By)
 	}
 	if e.Witness != nil {
 		e.Witness.onTimeline(move)

@@ -19,6 +19,7 @@ type opened struct {
 	removals int
 	ports    []uint16
 	kept     bool // retained on purpose, if only for a moment
+	local    bool // of a traffic policy Local
 }
 
 // open notes what opened a removal; begun unless it was open before, as retained.
@@ -35,6 +36,7 @@ func (u *untold) open(k Key, c Change, begun bool) {
 		o.removals++
 	}
 	o.kept = o.kept || c.Retained != nil
+	o.local = o.local || k.Path.Policy == Local
 	if c.ResourceVersion != "" {
 		o.version = c.ResourceVersion
 	}
@@ -64,7 +66,7 @@ func (u *untold) take(at share, s *Settled) {
 		delete(u.leaving, at.uid)
 	}
 	if o := u.opened[at]; o != nil {
-		s.Opened, s.Ports, s.ResourceVersion, s.Kept = o.removals, o.ports, o.version, o.kept
+		s.Opened, s.Ports, s.ResourceVersion, s.Kept, s.Local = o.removals, o.ports, o.version, o.kept, o.local
 		delete(u.opened, at)
 	}
 }

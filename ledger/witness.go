@@ -3,7 +3,7 @@ package ledger
 import "time"
 
 // Witness is what connection tracking on one node showed of the connections to one departing pod: sums over
-// a window, one line when it ends. Only TCP is counted. What was not proved is in no count.
+// a window, one line when it ends. Only TCP is counted, but for Datagrams. What was not proved is in no count.
 type Witness struct {
 	// Own: told by the pod's own node, which sees connections by whatever way they came, as long as the
 	// pod is there. Other nodes tell of those that their own rules sent to the pod.
@@ -34,6 +34,20 @@ type Witness struct {
 	Reused       int `json:"reused,omitempty"`
 
 	Drain *Drain `json:"drain,omitempty"` // of the pod's own node only
+
+	// Datagrams are nil if no UDP flow was sent to the pod by this node's rules.
+	Datagrams *Datagrams `json:"datagrams,omitempty"`
+}
+
+// Datagrams are UDP flows that a node's rules sent to the pod. A flow keeps its translation after landed, as long as its
+// entry is there: kube-proxy deletes it after its rules are in place (pkg/proxy/conntrack/cleanup.go; of UDP only, and not while the
+// endpoint still serves).
+type Datagrams struct {
+	New int `json:"new,omitempty"`
+	// Cleared is when the last entry went after its path had landed: deleted, or it ran out, which the kernel does not tell.
+	Cleared time.Time `json:"cleared,omitzero"`
+	// Open are those of paths that had landed, and whose entries were still there when the window ended.
+	Open int `json:"open,omitempty"`
 }
 
 // Flows are new connections of one way, and those of them that were proved lost.
@@ -161,6 +175,10 @@ func (w Witness) clone() *Witness {
 		return &c // the counts are not changed
 	}
 	w.Began = series(w.Began)
+	if w.Datagrams != nil {
+		d := *w.Datagrams
+		w.Datagrams = &d
+	}
 	if w.Drain != nil {
 		d := *w.Drain
 		d.Ended, d.Resets = series(d.Ended), series(d.Resets)
@@ -175,6 +193,9 @@ func (w *Witness) onTimeline(move func(*time.Time)) {
 	}
 	if w.Began != nil {
 		move(&w.Began.Start)
+	}
+	if w.Datagrams != nil {
+		move(&w.Datagrams.Cleared)
 	}
 	if d := w.Drain; d != nil {
 		move(&d.Last)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -113,6 +114,8 @@ func TestWrongValues(t *testing.T) {
 		{"agent.consumers.file=x", "at '/agent/consumers': additional properties 'file' not allowed"},
 		{"agent.consumers.config.consumer=x", "at '/agent/consumers/config': additional properties 'consumer' not allowed"},
 		{"agent.consumers.config.consumers[0].place=Kong", "at '/agent/consumers/config/consumers/0/place'"},
+		{"sidecars[0].namespace=edge", "at '/sidecars/0': missing property 'serviceAccount'"},
+		{"hub.routes.on=true", "at '/hub/routes': additional properties 'on' not allowed"},
 		{"hub.replicas=2", "at '/hub': additional properties 'replicas' not allowed"},
 		{"hub.retentionMiB=1", "at '/hub/retentionMiB': minimum: got 1, want 64"},
 		{"hub.persistence.enabled=perhaps", "at '/hub/persistence/enabled': got string, want boolean"},
@@ -121,6 +124,8 @@ func TestWrongValues(t *testing.T) {
 		{"image.digest=abc", "at '/image/digest'"},
 		{"tls.mode=none", "at '/tls/mode': value must be one of 'helm', 'existingSecret', 'selfSigned'"},
 		{"tls.mode=existingSecret", "tls.existingSecret must name the Secret"},
+		{"monitoring.dashboards.label=x", "at '/monitoring/dashboards': additional properties 'label' not allowed"},
+		{"monitoring.prometheusRule.enabled=yes", "at '/monitoring/prometheusRule/enabled': got string, want boolean"},
 		{"monitoring.podMonitor.namespace=x", "at '/monitoring/podMonitor': additional properties 'namespace' not allowed"},
 	} {
 		t.Run(tc.set, func(t *testing.T) {
@@ -145,12 +150,19 @@ type (
 			Selector            metav1.LabelSelector `json:"selector"`
 			PodMetricsEndpoints []endpoint           `json:"podMetricsEndpoints"`
 			Endpoints           []endpoint           `json:"endpoints"`
+			Groups              []any                `json:"groups"` // dashboards/ tests them
 		} `json:"spec"`
 	}
 	endpoint struct {
-		Port        string `json:"port"`
-		HonorLabels bool   `json:"honorLabels"`
-		Interval    string `json:"interval"`
+		Port        string       `json:"port"`
+		HonorLabels bool         `json:"honorLabels"`
+		Interval    string       `json:"interval"`
+		Relabelings []relabeling `json:"relabelings"`
+	}
+	relabeling struct {
+		SourceLabels []string `json:"sourceLabels"`
+		TargetLabel  string   `json:"targetLabel"`
+		Replacement  string   `json:"replacement"`
 	}
 )
 
@@ -286,7 +298,10 @@ func TestCombinations(t *testing.T) {
 			more: []string{"PodMonitor lastcall-agent", "ServiceMonitor lastcall-hub"},
 			check: func(t *testing.T, _, _ corev1.PodSpec, all map[string]any) {
 				agents, hubs := get[monitor](t, all, "PodMonitor lastcall-agent"), get[monitor](t, all, "ServiceMonitor lastcall-hub")
-				if diff := cmp.Diff([][]endpoint{{{"metrics", true, "15s"}}, nil, nil, {{"metrics", true, ""}}},
+				// The rules and dashboards know these jobs.
+				agent, hub := relabeling{TargetLabel: "job", Replacement: "lastcall-agent"}, relabeling{TargetLabel: "job", Replacement: "lastcall-hub"}
+				node := relabeling{SourceLabels: []string{"__meta_kubernetes_pod_node_name"}, TargetLabel: "instance"}
+				if diff := cmp.Diff([][]endpoint{{{"metrics", true, "15s", []relabeling{agent, node}}}, nil, nil, {{"metrics", true, "", []relabeling{hub}}}},
 					[][]endpoint{agents.Spec.PodMetricsEndpoints, agents.Spec.Endpoints, hubs.Spec.PodMetricsEndpoints, hubs.Spec.Endpoints}); diff != "" {
 					t.Error(diff)
 				}
@@ -296,6 +311,36 @@ func TestCombinations(t *testing.T) {
 				ports := get[corev1.Service](t, all, "Service lastcall-hub").Spec.Ports
 				if !slices.ContainsFunc(ports, func(p corev1.ServicePort) bool { return p.Name == "metrics" && p.Port == 9751 }) {
 					t.Errorf("no port metrics: %+v", ports)
+				}
+			}},
+		{name: "rules and dashboards", sets: []string{"tls.mode=selfSigned", "monitoring.prometheusRule.enabled=true", "monitoring.prometheusRule.labels.release=prom",
+			"monitoring.dashboards.enabled=true", "monitoring.dashboards.annotations.grafana_folder=lastcall"},
+			more: []string{"PrometheusRule lastcall-rules", "PrometheusRule lastcall-alerts",
+				"ConfigMap lastcall-dashboard-last-call", "ConfigMap lastcall-dashboard-workload", "ConfigMap lastcall-dashboard-agents"},
+			check: func(t *testing.T, _, _ corev1.PodSpec, all map[string]any) {
+				for _, name := range []string{"rules", "alerts"} {
+					text, err := os.ReadFile("../dashboards/" + name + ".yaml")
+					if err != nil {
+						t.Fatal(err)
+					}
+					var want struct{ Groups []any }
+					if err := yaml.Unmarshal(text, &want); err != nil {
+						t.Fatal(err)
+					}
+					got := get[monitor](t, all, "PrometheusRule lastcall-"+name)
+					if diff := cmp.Diff(want.Groups, got.Spec.Groups); diff != "" || got.Labels["release"] != "prom" {
+						t.Errorf("labels %v; groups (-want +got):\n%s", got.Labels, diff)
+					}
+				}
+				for _, name := range []string{"last-call", "workload", "agents"} {
+					m := get[corev1.ConfigMap](t, all, "ConfigMap lastcall-dashboard-"+name)
+					var board struct{ UID string }
+					if err := json.Unmarshal([]byte(m.Data["lastcall-"+name+".json"]), &board); err != nil || !strings.HasPrefix(board.UID, "lastcall-") {
+						t.Errorf("%s: %v, uid %q", name, err, board.UID)
+					}
+					if m.Labels["grafana_dashboard"] != "1" || m.Annotations["grafana_folder"] != "lastcall" {
+						t.Errorf("%s: %v %v", name, m.Labels, m.Annotations)
+					}
 				}
 			}},
 		{name: "image", sets: []string{"tls.mode=selfSigned", "image.repository=registry.example:5000/me/lastcall", "image.tag=v9", "image.digest=" + digest,
@@ -317,8 +362,38 @@ func TestCombinations(t *testing.T) {
 					t.Errorf("readiness is asked at port %d", p)
 				}
 			}},
+		{name: "without routes", sets: []string{"tls.mode=selfSigned", "hub.routes.enabled=false"}, hub: []string{"--routes=false"},
+			check: func(t *testing.T, _, _ corev1.PodSpec, all map[string]any) {
+				for _, r := range get[rbacv1.ClusterRole](t, all, "ClusterRole lastcall-hub").Rules {
+					if slices.Contains(r.Resources, "services") || slices.Contains(r.APIGroups, "networking.k8s.io") || slices.Contains(r.APIGroups, "traefik.io") {
+						t.Errorf("may %v %v of %v", r.Verbs, r.Resources, r.APIGroups)
+					}
+				}
+			}},
 		{name: "consumers", sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true"}, agent: []string{"--consumers=auto"}, hub: []string{"!--consumer-kinds"}},
-		{name: "values of an older release", sets: []string{"tls.mode=selfSigned", "agent.consumers=null"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds"}},
+		{name: "entering pods", sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true", "agent.consumers.enterPods=true"}, agent: []string{"--consumers=auto", "--pod-namespaces=/run/netns"},
+			check: func(t *testing.T, agent, _ corev1.PodSpec, _ map[string]any) {
+				// One capability and one directory, read-only, and nothing else more than always: no host PIDs.
+				s := agent.Containers[0].SecurityContext
+				if diff := cmp.Diff([]corev1.Capability{"NET_ADMIN", "SYS_ADMIN"}, s.Capabilities.Add); diff != "" || *s.AllowPrivilegeEscalation || s.Privileged != nil || agent.HostPID {
+					t.Errorf("%s%+v, host PIDs %v", diff, s, agent.HostPID)
+				}
+				h := volume(agent, "pod-namespaces").HostPath
+				i := slices.IndexFunc(agent.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "pod-namespaces" })
+				if h == nil || h.Path != "/run/netns" || *h.Type != corev1.HostPathDirectoryOrCreate || i < 0 {
+					t.Fatalf("volume %+v", h)
+				}
+				if m := agent.Containers[0].VolumeMounts[i]; !m.ReadOnly || *m.MountPropagation != corev1.MountPropagationHostToContainer || m.MountPath != "/run/netns" {
+					t.Errorf("mount %+v", m)
+				}
+			}},
+		{name: "entering pods without consumers", sets: []string{"tls.mode=selfSigned", "agent.consumers.enterPods=true"}, agent: []string{"!--pod-namespaces", "!--consumers"},
+			check: func(t *testing.T, agent, _ corev1.PodSpec, _ map[string]any) {
+				if add := agent.Containers[0].SecurityContext.Capabilities.Add; len(add) != 1 || volume(agent, "pod-namespaces").HostPath != nil {
+					t.Errorf("%v, %+v", add, agent.Volumes)
+				}
+			}},
+		{name: "values of an older release", sets: []string{"tls.mode=selfSigned", "agent.consumers=null", "hub.routes=null"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds", "!--routes"}},
 		{name: "consumers without the switch", sets: []string{"tls.mode=selfSigned", "agent.consumers.config.skip={traefik}"}, agent: []string{"!--consumers"}, hub: []string{"!--consumer-kinds"}},
 		{name: "consumers that are declared", more: []string{"ConfigMap lastcall-consumers"},
 			sets: []string{"tls.mode=selfSigned", "agent.consumers.enabled=true", "agent.consumers.config.skip={dns}",
@@ -337,6 +412,41 @@ func TestCombinations(t *testing.T) {
 					t.Errorf("%+v, %v\n%s", c, err, text)
 				}
 			}},
+		{name: "sidecars", sets: []string{"tls.mode=helm", "sidecars[0].namespace=edge", "sidecars[0].serviceAccount=envoy", "sidecars[1].namespace=edge", "sidecars[1].serviceAccount=nginx"},
+			more: []string{"ClusterRole lastcall-sidecar", "ClusterRoleBinding lastcall-sidecar", "Role lastcall-hub-sidecars", "RoleBinding lastcall-hub-sidecars", "Secret lastcall-tls", "Secret lastcall-sidecar-tls"},
+			hub:  []string{"--sidecar-namespaces=edge"},
+			check: func(t *testing.T, _, _ corev1.PodSpec, all map[string]any) {
+				var rules []string
+				for _, r := range slices.Concat(get[rbacv1.ClusterRole](t, all, "ClusterRole lastcall-sidecar").Rules, get[rbacv1.Role](t, all, "Role lastcall-hub-sidecars").Rules) {
+					rules = append(rules, fmt.Sprint(r.Verbs, r.APIGroups, r.Resources))
+				}
+				if diff := cmp.Diff([]string{"[list watch] [] [services]", "[list watch] [discovery.k8s.io] [endpointslices]", "[create] [authentication.k8s.io] [tokenreviews]",
+					"[create] [authorization.k8s.io] [subjectaccessreviews]", "[list watch] [] [pods]"}, rules); diff != "" {
+					t.Errorf("rights (-want +got):\n%s", diff)
+				}
+				var subjects []string
+				for _, s := range slices.Concat(get[rbacv1.ClusterRoleBinding](t, all, "ClusterRoleBinding lastcall-sidecar").Subjects, get[rbacv1.RoleBinding](t, all, "RoleBinding lastcall-hub-sidecars").Subjects) {
+					subjects = append(subjects, s.Namespace+"/"+s.Name)
+				}
+				if diff := cmp.Diff([]string{"edge/envoy", "edge/nginx", "ns/lastcall-hub"}, subjects); diff != "" {
+					t.Error(diff)
+				}
+				// The hub verifies a sidecar by a name that its key alone is good for.
+				of, sidecar := get[corev1.Secret](t, all, "Secret lastcall-tls"), get[corev1.Secret](t, all, "Secret lastcall-sidecar-tls")
+				if sidecar.Namespace != "edge" || len(sidecar.Data) != 2 {
+					t.Errorf("%s has %d keys", sidecar.Namespace, len(sidecar.Data))
+				}
+				sidecar.Data["ca.crt"] = of.Data["ca.crt"]
+				verify(t, sidecar, "lastcall-sidecar")
+				for name, s := range map[string]*corev1.Secret{"lastcall-agent": sidecar, "lastcall-sidecar": of} {
+					pair, err := tls.X509KeyPair(s.Data["tls.crt"], s.Data["tls.key"])
+					if err != nil || pair.Leaf.VerifyHostname(name) == nil {
+						t.Errorf("%s is good for %s, %v", s.Name, name, err)
+					}
+				}
+			}},
+		{name: "sidecars without certificates", sets: []string{"tls.mode=selfSigned", "sidecars[0].namespace=edge", "sidecars[0].serviceAccount=envoy"},
+			more: []string{"ClusterRole lastcall-sidecar", "ClusterRoleBinding lastcall-sidecar", "Role lastcall-hub-sidecars", "RoleBinding lastcall-hub-sidecars"}},
 		{name: "namespace", sets: []string{"tls.mode=selfSigned", "namespace.create=true"}, more: []string{"Namespace ns"}},
 		{name: "nothing optional", agent: []string{"--xtables-lock="}, sets: []string{"tls.mode=selfSigned", "agent.xtablesLock=", "agent.priorityClassName=", "agent.nodeSelector=null", "agent.tolerations=null", "agent.resources=null",
 			"agent.goMemLimit=", "hub.nodeSelector=null", "hub.resources=null", "hub.goMemLimit="}},
@@ -369,7 +479,7 @@ func TestCombinations(t *testing.T) {
 
 // TestFlags holds that the program knows every flag that the chart gives it.
 func TestFlags(t *testing.T) {
-	all := render(t, "lastcall", "agent.consumers.enabled=true", "agent.consumers.config.consumers[0].place=skipper", "agent.consumers.config.consumers[0].scrape.each=.[]")
+	all := render(t, "lastcall", "agent.consumers.enabled=true", "agent.consumers.enterPods=true", "sidecars[0].namespace=edge", "sidecars[0].serviceAccount=envoy", "hub.routes.enabled=false", "agent.consumers.config.consumers[0].place=skipper", "agent.consumers.config.consumers[0].scrape.each=.[]")
 	binary := filepath.Join(t.TempDir(), "lastcall")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/lastcall").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -473,7 +583,7 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
-// TestRights is the whole of what anybody gets. docs/install.md tells the reasons.
+// TestRights is the whole of what anybody gets. docs/security.md tells the reasons.
 func TestRights(t *testing.T) {
 	for _, tc := range []struct{ release, prefix string }{{"lastcall", "lastcall"}, {"my-lastcall", "my-lastcall"}, {"prod", "prod-lastcall"}} {
 		t.Run(tc.release, func(t *testing.T) {
@@ -519,6 +629,11 @@ ClusterRole P-hub: list,watch /nodes
 ClusterRole P-hub: create authentication.k8s.io/tokenreviews
 ClusterRole P-hub: create authorization.k8s.io/subjectaccessreviews
 ClusterRole P-hub: get apps/deployments,replicasets,statefulsets,daemonsets
+ClusterRole P-hub: list,watch /services
+ClusterRole P-hub: list,watch networking.k8s.io/ingresses,ingressclasses
+ClusterRole P-hub: list,watch gateway.networking.k8s.io/httproutes,grpcroutes,tlsroutes,tcproutes,udproutes
+ClusterRole P-hub: list,watch traefik.io/ingressroutes,ingressroutetcps,ingressrouteudps
+ClusterRole P-hub: list,watch projectcontour.io/httpproxies
 ClusterRole P-reader: get /v1/*
 Role ns/P-hub: list,watch /pods
 Role ns/P-user: list,get /pods
@@ -619,6 +734,23 @@ func TestInstall(t *testing.T) {
 	}
 	if same.Generation != 1 {
 		t.Error("an upgrade that changes the hub only restarts every agent")
+	}
+	// Sidecars that come later find their certificate, and a Secret that has none is said to be too old.
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "edge"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	sidecars := []string{"sidecars[0].namespace=edge", "sidecars[0].serviceAccount=envoy", "agent.consumers.enabled=true", "agent.consumers.enterPods=true"} // what the API server makes of SYS_ADMIN too
+	second, _ = install(sidecars...)
+	beside, err := client.CoreV1().Secrets("edge").Get(t.Context(), "prod-lastcall-sidecar-tls", metav1.GetOptions{})
+	if err != nil || !bytes.Equal(beside.Data["tls.key"], second.Data["sidecar.key"]) || !bytes.Equal(second.Data["tls.key"], first.Data["tls.key"]) {
+		t.Errorf("the sidecars' Secret: %v", err)
+	}
+	delete(second.Data, "sidecar.crt")
+	if second, err = client.CoreV1().Secrets("lastcall-system").Update(t.Context(), second, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := upgrade(t.Context(), kubeconfig, "prod", "lastcall-system", io.Discard, nil, sidecars); err == nil || !strings.Contains(err.Error(), "delete it, and upgrade once more") {
+		t.Errorf("a Secret without a certificate for sidecars: %v", err)
 	}
 	// How docs/install.md renews it.
 	if err := client.CoreV1().Secrets("lastcall-system").Delete(t.Context(), second.Name, metav1.DeleteOptions{}); err != nil {

@@ -111,6 +111,35 @@ func upgrade(ctx context.Context, kubeconfig, release, namespace string, out io.
 	return run(ctx, out, args...)
 }
 
+// Template renders the chart, without a cluster.
+func Template(ctx context.Context, release, namespace string, sets ...string) ([]byte, error) {
+	tmp, err := os.MkdirTemp("", "lastcall-chart-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	dir, err := Dir(tmp)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"template", release, dir, "--namespace", namespace}
+	for _, s := range sets {
+		args = append(args, "--set", s)
+	}
+	helm, err := Helm(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var said bytes.Buffer
+	c := exec.CommandContext(ctx, helm, args...)
+	c.Stderr = &said
+	out, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("helm template: %w\n%s", err, said.String())
+	}
+	return out, nil
+}
+
 // Uninstall removes what Install installed, but for the namespace. Nothing there is no error.
 func Uninstall(ctx context.Context, kubeconfig, release, namespace string) error {
 	return run(ctx, io.Discard, "uninstall", release, "--kubeconfig", kubeconfig, "--namespace", namespace, "--ignore-not-found", "--wait", "--timeout", "2m")

@@ -53,6 +53,14 @@ func (l *commitLog) observe(id uint32, before, after time.Time) (ok bool) {
 	return true
 }
 
+// since is when the newest generation was first seen.
+func (l *commitLog) since() time.Time {
+	if n := len(l.entries); n > 0 {
+		return l.entries[n-1].Hi
+	}
+	return l.start
+}
+
 // trim forgets what is too old, and coalesces the older half when there is too much.
 func (l *commitLog) trim(now time.Time) {
 	n := 0

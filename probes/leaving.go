@@ -80,6 +80,7 @@ type leavingPath struct {
 	frontends []ledger.Frontend
 	landed    time.Time
 	sure      bool // whatever is received from now on began after landed and the margin
+	datagrams datagrams
 }
 
 // flow is one connection.
@@ -89,6 +90,7 @@ type flow struct {
 	at                            time.Time
 	dnat                          bool
 	answered, established, closed bool
+	path                          *leavingPath // of a UDP flow only
 }
 
 type suspect struct {
@@ -198,6 +200,10 @@ func (ls *leavings) land(ld ledger.Landing, now time.Time) {
 	if l := ls.byUID[ld.UID]; l != nil {
 		if p := l.paths[ld.Path]; p != nil {
 			p.landed = ld.Hi
+			p.datagrams.from = ld.Lo
+			if ld.Lo.IsZero() {
+				p.datagrams.from = ld.Hi
+			}
 			ls.unsure = append(ls.unsure, p)
 			l.reckonCalm(now)
 		}

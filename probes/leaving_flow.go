@@ -19,6 +19,11 @@ func (ls *leavings) event(e flowEvent, at time.Time) {
 			ls.forget(f) // its end was not told
 		}
 		ls.began(e, at)
+	case f != nil && f.path != nil:
+		if e.kind == flowDestroy {
+			f.path.datagrams.gone(at)
+			ls.forget(f)
+		}
 	case e.kind == flowDestroy && f != nil:
 		ls.destroyed(f, e, at)
 	case e.kind == flowUpdate && e.tcpState == tcpSynRecv && e.status&ctAssured != 0:
@@ -36,6 +41,10 @@ func (ls *leavings) began(e flowEvent, at time.Time) {
 	}
 	if path != nil && l.landed(path.Endpoint) && len(ls.suspects) < maxSuspects {
 		ls.suspects = append(ls.suspects, suspect{l, *path, at})
+	}
+	if path != nil && e.orig.proto == unix.IPPROTO_UDP {
+		ls.datagram(l, l.paths[*path], e, at)
+		return
 	}
 	// Nobody answers a datagram for certain. And what does not begin with a SYN had begun before, and its entry is lost: when
 	// a pod's interface goes, nf_nat_masquerade wipes what was masqueraded to it, and the next segment makes an entry
@@ -59,13 +68,21 @@ func (ls *leavings) track(l *leaving, e flowEvent, at time.Time) *flow {
 		}
 		l.w.Began.Add(at)
 	}
-	if len(ls.flows) >= maxFlows {
-		l.missed(ledger.MissedCapacity)
+	if !ls.follow(f) {
 		return nil
 	}
-	ls.flows[f.key] = f
-	l.tracked++
 	return f
+}
+
+// follow keeps a connection until its end, if there is room.
+func (ls *leavings) follow(f *flow) bool {
+	if len(ls.flows) >= maxFlows {
+		f.missed(ledger.MissedCapacity)
+		return false
+	}
+	ls.flows[f.key] = f
+	f.tracked++
+	return true
 }
 
 // destroyed: an entry is gone. The only answer to a connection having been a reset, it goes at once

@@ -86,7 +86,10 @@ func (ls *leavings) finish(l *leaving, now time.Time) {
 			if f.leaving != l {
 				return false
 			}
-			if l.w.Own && f.established && !f.closed {
+			switch {
+			case f.path != nil:
+				f.path.datagrams.open++
+			case l.w.Own && f.established && !f.closed:
 				l.drain.Open++
 			}
 			return true
@@ -97,7 +100,8 @@ func (ls *leavings) finish(l *leaving, now time.Time) {
 	if l.drain.Closed+l.drain.Cut+l.drain.Open > 0 {
 		w.Drain = &l.drain
 	}
-	if w.Own || w.Drain != nil || len(w.Incomplete) > 0 || w.AfterLanding+w.Reused+w.DNAT.New+w.Direct.New > 0 {
+	w.Datagrams = l.datagrams()
+	if w.Own || w.Drain != nil || w.Datagrams != nil || len(w.Incomplete) > 0 || w.AfterLanding+w.Reused+w.DNAT.New+w.Direct.New > 0 {
 		ls.report(l.uid, w)
 	}
 }

@@ -1,16 +1,12 @@
 package probes
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
 // errReplaced: something that is not measured programs Services here.
@@ -63,28 +59,11 @@ func parseLinkNames(b []byte) (names []string) {
 
 // proxyMode asks kube-proxy for its mode (k8s v1.36.3 cmd/kube-proxy/app/server.go:478); "" if nobody answers there, or
 // something else does.
-func proxyMode(address string) string {
-	if address == "" {
-		return ""
-	}
-	// On this thread, which may be in a network namespace of its own; http.Client would dial from another.
-	conn, err := net.DialTimeout("tcp", address, time.Second)
-	if err != nil {
-		return ""
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Second)) //nolint:errcheck // it cannot fail on a new connection
-	if _, err := io.WriteString(conn, "GET /proxyMode HTTP/1.0\r\nHost: "+address+"\r\n\r\n"); err != nil {
-		return ""
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return ""
-	}
-	defer resp.Body.Close()
-	mode, err := io.ReadAll(io.LimitReader(resp.Body, 64))
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(mode))
+func proxyMode(address string) (mode string) {
+	ask(address, "/proxyMode", 64, func(r io.Reader) {
+		if text, err := io.ReadAll(r); err == nil {
+			mode = strings.TrimSpace(string(text))
+		}
+	})
+	return mode
 }

@@ -79,7 +79,7 @@ func (s *street) rules(t testing.TB, pod bool) {
 		dnat += s.vip.Addr().String() + " : " + s.ip["pod"].String() + ", "
 	}
 	dnat += s.otherVIP.Addr().String() + " : " + s.ip["other"].String() + " }"
-	rule := "\n  " + fam + " daddr { " + s.vip.Addr().String() + ", " + s.otherVIP.Addr().String() + " } tcp dport 80 dnat to " + fam + " daddr " + dnat + "\n"
+	rule := "\n  " + fam + " daddr { " + s.vip.Addr().String() + ", " + s.otherVIP.Addr().String() + " } meta l4proto { tcp, udp } th dport 80 dnat to " + fam + " daddr " + dnat + "\n"
 	nft(t, s.node, "table "+fam+" nat\ndelete table "+fam+" nat\ntable "+fam+" nat {\n chain pre { type nat hook prerouting priority -100; "+rule+
 		" }\n chain out { type nat hook output priority -100; "+rule+" }\n}\n")
 }

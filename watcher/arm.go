@@ -20,7 +20,7 @@ func (s *state) arm(at time.Time) []ledger.Change {
 			if own.reason == "" {
 				continue
 			}
-			own.told = true
+			own.told, own.at = true, at
 			if own.deletion.IsZero() { // such as finished Jobs
 				own.over = true
 				continue

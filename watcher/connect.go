@@ -59,6 +59,9 @@ func (w *Watcher) connect() error {
 	if w.cfg.Headless {
 		w.resources[services].fields, w.resources[endpointSlices].labels = "", ""
 	}
+	if w.cfg.EndpointsAlone {
+		w.resources = w.resources[:endpointSlices+1]
+	}
 	return err
 }
 

@@ -107,7 +107,7 @@ func (s *state) putPod(n name, p *pod, c cause) {
 	}
 	own.pod = p
 	if s.armed && !own.told && p.reason != "" {
-		own.told = true
+		own.told, own.at = true, c.at
 		// A pod that comes into sight terminating was deleted before.
 		s.departPod(own, p.reason, isNew || c.relisted, c)
 	}
@@ -124,11 +124,24 @@ func (s *state) farewell(own *ownPod, gone bool, c cause) {
 	f := &ledger.Farewell{Gone: gone,
 		Pod: ledger.Pod{UID: own.uid, Namespace: own.namespace, Name: own.name.name, Node: s.node}}
 	for _, e := range own.exits {
-		e.Told = c.at
+		set := c.at.Round(0).Sub(own.at.Round(0)) - c.at.Sub(own.at) // Round drops the monotonic reading
+		e.Told, e.By = c.at, endedBy(e.Finished, c.at, set)
 		f.Exits = append(f.Exits, e)
 	}
 	s.out = append(s.out, ledger.Change{At: c.at, Farewell: f})
 }
+
+// endedBy brings finishedAt, which the kubelet read off this machine's wall clock and cut to whole seconds, to receipt: what had
+// ended so long before. If the wall clock was set by so much since the departure, nobody can tell how long.
+func endedBy(finished, receipt time.Time, set time.Duration) time.Time {
+	if finished.IsZero() || set.Abs() > wallError {
+		return receipt
+	}
+	return receipt.Add(-max(receipt.Round(0).Sub(finished)-time.Second-wallError, 0))
+}
+
+// wallError is how far a wall clock that nobody sets may part from the monotonic one while a pod leaves: 50 ms are 500 ppm of 100 s.
+const wallError = 50 * time.Millisecond
 
 // dropPod takes in that a pod is gone; last is its last state, nil if a list had to tell.
 func (s *state) dropPod(n name, last *pod, c cause) {
@@ -152,7 +165,7 @@ func (s *state) dropPod(n name, last *pod, c cause) {
 	if own.told {
 		return
 	}
-	defer func() { own.told = true }()
+	defer func() { own.told, own.at = true, c.at }()
 	switch {
 	case last == nil:
 		s.departPod(own, ledger.Vanished, true, c)

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/lastcall-k8s/lastcall/internal/boundclock"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 )
 
 // resource is one of the four that are watched.
@@ -61,7 +61,7 @@ func (w *Watcher) reflect(ctx context.Context, r *resource) {
 			Logger:          &log,
 			Name:            r.name,
 			TypeDescription: r.name,
-			Clock:           until{clock.RealClock{}, ctx},
+			Clock:           boundclock.Until(ctx),
 		})
 	reflector.RunWithContext(klog.NewContext(ctx, log))
 }
@@ -103,26 +103,6 @@ func (s *store) UpdateResourceVersion(version string) {
 	if s.r.kind == endpointSlices {
 		s.w.applied.Store(&version)
 	}
-}
-
-// until is a clock whose waits end with ctx: the reflector's back-off, up to a minute after a refused
-// connection, does not look at its context (client-go v0.36.3 tools/cache/reflector.go:794).
-type until struct {
-	clock.RealClock
-	ctx context.Context
-}
-
-func (u until) After(d time.Duration) <-chan time.Time {
-	c := make(chan time.Time, 1)
-	fire := func() {
-		select {
-		case c <- time.Now():
-		default:
-		}
-	}
-	stop := context.AfterFunc(u.ctx, fire)
-	time.AfterFunc(d, func() { stop(); fire() })
-	return c
 }
 
 // debugOnly lowers what the reflector logs: it has a line for every retry, and Watcher has one for

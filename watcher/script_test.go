@@ -210,6 +210,9 @@ func describe(c ledger.Change) string {
 		fmt.Fprintf(&b, "farewell %s", c.Farewell.Pod.UID)
 		for _, x := range c.Farewell.Exits {
 			fmt.Fprintf(&b, ", %s %d %s", x.Name, x.Code, x.Finished.UTC().Format(time.TimeOnly))
+			if x.By.Before(x.Told) {
+				fmt.Fprintf(&b, " by %s", x.By.UTC().Format("15:04:05.000"))
+			}
 		}
 		if c.Farewell.Gone {
 			b.WriteString(", gone")

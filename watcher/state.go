@@ -48,9 +48,10 @@ type namedSlice struct {
 type ownPod struct {
 	*pod
 	name
-	told   bool // its departure was announced, or is over
-	over   bool // it had left before the agent started: nothing more is told
-	exited int  // how many exits were told
+	told   bool      // its departure was announced, or is over
+	over   bool      // it had left before the agent started: nothing more is told
+	exited int       // how many exits were told
+	at     time.Time // of the event that told of its departure
 }
 
 func newState(node string) *state {

@@ -85,6 +85,28 @@ func TestAddressesOfALeavingPod(t *testing.T) {
 }
 
 // TestMemoryIsBounded: pods come and go for ever, and nothing of them is kept for ever.
+// TestEndedBy: finishedAt is cut to whole seconds, and says nothing if the wall clock was set meanwhile.
+func TestEndedBy(t *testing.T) {
+	receipt := time.Date(2026, 1, 1, 0, 0, 12, 3e8, time.UTC)
+	at := func(sec int) time.Time { return time.Date(2026, 1, 1, 0, 0, sec, 0, time.UTC) }
+	for _, c := range []struct {
+		finished time.Time
+		set      time.Duration
+		before   time.Duration // receipt
+	}{
+		{at(2), 0, 9250 * time.Millisecond},
+		{at(2), 10 * time.Millisecond, 9250 * time.Millisecond},
+		{at(2), -time.Second, 0},
+		{at(12), 0, 0},
+		{at(20), 0, 0}, // another clock
+		{time.Time{}, 0, 0},
+	} {
+		if got := receipt.Sub(endedBy(c.finished, receipt, c.set)); got != c.before {
+			t.Errorf("finished %v, set by %v: %v before receipt, want %v", c.finished, c.set, got, c.before)
+		}
+	}
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	s := newState("n1")
 	s.set(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: default, name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}"), epoch)[0])

@@ -45,6 +45,8 @@ type Config struct {
 	// entered. It is called like Notify, and after it. With Headless, those of headless Services too.
 	Ready    func([]ledger.Change)
 	Headless bool
+	// EndpointsAlone: only Services and EndpointSlices are watched, and nothing of the node.
+	EndpointsAlone bool
 	// Pods, if not nil, is told the pods of the own node whenever one of them changed; like Notify, and after it.
 	Pods func([]OwnPod)
 	// Received is told the bytes of list and watch responses as they are read, after TLS and, for

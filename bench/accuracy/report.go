@@ -5,10 +5,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,23 +21,18 @@ type figures struct {
 	Removals string `json:"removals"` // how they were made
 	Done     int    `json:"done"`
 	// Compared is how many of them had a truth: enough connections before and after.
-	Compared   int          `json:"compared"`
-	Error      distribution `json:"error_ms"` // hi - last connection started
-	Slop       distribution `json:"slop_ms"`  // hi - lo
-	Resolution distribution `json:"truth_resolution_ms"`
-	Inside     int          `json:"truth_inside"` // in (lo - resolution, hi]
+	Compared   int                      `json:"compared"`
+	Error      benchresult.Distribution `json:"error_ms"` // hi - last connection started
+	Slop       benchresult.Distribution `json:"slop_ms"`  // hi - lo
+	Resolution benchresult.Distribution `json:"truth_resolution_ms"`
+	Inside     int                      `json:"truth_inside"` // in (lo - resolution, hi]
 	// Connections started more than 2 ms after landed that reached the pod, as new entries. Every
 	// connection has a source of its own, so none can be a reused entry.
 	After int `json:"connections_after_landing"`
 	// Polled: when a listing of the rules each second showed the endpoint gone, after the last connection.
-	Polled *distribution `json:"polled_each_second_ms,omitempty"`
+	Polled *benchresult.Distribution `json:"polled_each_second_ms,omitempty"`
 	// KubeProxySamples is what kubeproxy_network_programming_duration_seconds gained by the removals.
 	KubeProxySamples uint64 `json:"kube_proxy_network_programming_samples"`
-}
-
-type distribution struct {
-	N                  int     `json:"n"`
-	Min, P50, P99, Max float64 `json:",omitempty"`
 }
 
 type results struct {
@@ -75,26 +68,12 @@ func figuresOf(b *bench, how string, samples []sample, done int, kubeProxy uint6
 			polled = append(polled, s.Polled.Sub(s.Truth.Last))
 		}
 	}
-	f.Error, f.Slop, f.Resolution = distributionOf(errs), distributionOf(slops), distributionOf(resolutions)
+	f.Error, f.Slop, f.Resolution = benchresult.DistributionOf(errs), benchresult.DistributionOf(slops), benchresult.DistributionOf(resolutions)
 	if len(polled) > 0 {
-		d := distributionOf(polled)
+		d := benchresult.DistributionOf(polled)
 		f.Polled = &d
 	}
 	return f
-}
-
-// distributionOf uses nearest rank, so that a p99 is a value that occurred.
-func distributionOf(ds []time.Duration) distribution {
-	slices.Sort(ds)
-	n := len(ds)
-	if n == 0 {
-		return distribution{}
-	}
-	at := func(q float64) float64 {
-		d := ds[max(0, int(math.Ceil(q*float64(n)))-1)]
-		return math.Round(float64(d)/float64(time.Microsecond)) / 1000
-	}
-	return distribution{N: n, Min: at(0), P50: at(.5), P99: at(.99), Max: at(1)}
 }
 
 func (r *results) write(dir string) error { return benchresult.Write(dir, "accuracy", r.Date, r) }

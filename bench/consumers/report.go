@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,22 +27,17 @@ type figures struct {
 	// Compared is how many removals had a landing and a truth.
 	Compared int `json:"compared"`
 	// Lag is the bound that the kind states; it is in every landing.
-	Lag        float64      `json:"lag_bound_ms"`
-	Error      distribution `json:"error_ms"` // hi - last request started
-	Slop       distribution `json:"slop_ms"`  // hi - lo, lo not before T0
-	Resolution distribution `json:"truth_resolution_ms"`
-	Inside     int          `json:"truth_inside"` // in (lo - resolution, hi]: error within slop and resolution
+	Lag        float64                  `json:"lag_bound_ms"`
+	Error      benchresult.Distribution `json:"error_ms"` // hi - last request started
+	Slop       benchresult.Distribution `json:"slop_ms"`  // hi - lo, lo not before T0
+	Resolution benchresult.Distribution `json:"truth_resolution_ms"`
+	Inside     int                      `json:"truth_inside"` // in (lo - resolution, hi]: error within slop and resolution
 	// Bounded: the lower end is a reading that showed the pod, later than its deletion.
 	Bounded int `json:"with_a_lower_end_of_their_own"`
 	// After: requests that reached a pod though they were started after its landing.
 	After int `json:"requests_after_landing"`
 	// Kept: how long after the landing pods were reached over connections that were open before, of those that were.
-	Kept distribution `json:"reached_over_kept_connections_ms"`
-}
-
-type distribution struct {
-	N                  int     `json:"n"`
-	Min, P50, P99, Max float64 `json:",omitempty"`
+	Kept benchresult.Distribution `json:"reached_over_kept_connections_ms"`
 }
 
 type results struct {
@@ -130,25 +124,11 @@ func figuresOf(samples []restarts.Sample, how, command string) (all []figures) {
 				kept = append(kept, s.Kept)
 			}
 		}
-		f.Replicas, f.Kept = len(replicas), distributionOf(kept)
-		f.Error, f.Slop, f.Resolution = distributionOf(errs), distributionOf(slops), distributionOf(resolutions)
+		f.Replicas, f.Kept = len(replicas), benchresult.DistributionOf(kept)
+		f.Error, f.Slop, f.Resolution = benchresult.DistributionOf(errs), benchresult.DistributionOf(slops), benchresult.DistributionOf(resolutions)
 		all = append(all, f)
 	}
 	return all
-}
-
-// distributionOf uses nearest rank, so that a p99 is a value that occurred.
-func distributionOf(ds []time.Duration) distribution {
-	slices.Sort(ds)
-	n := len(ds)
-	if n == 0 {
-		return distribution{}
-	}
-	at := func(q float64) float64 {
-		d := ds[max(0, int(math.Ceil(q*float64(n)))-1)]
-		return math.Round(float64(d)/float64(time.Microsecond)) / 1000
-	}
-	return distribution{N: n, Min: at(0), P50: at(.5), P99: at(.99), Max: at(1)}
 }
 
 func (r *results) write(dir string) error { return benchresult.Write(dir, "consumers", r.Date, r) }

@@ -11,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +50,7 @@ type cluster struct {
 	images  *strings.Replacer
 	testbed *testbed.Cluster // nil: a cluster of yours
 	nodes   int
+	contour string // address of its Envoys, "" if there is none
 
 	kubeconfig string
 	image      string // repository of the chart's image, its tag is "lastcall"
@@ -92,7 +95,12 @@ func buildImages(ctx context.Context, repository string, deliver func(testbed.Im
 }
 
 func onTestbed(ctx context.Context) (*cluster, error) {
-	c, err := testbed.Up(ctx, testbed.Spec{}, os.Stderr)
+	spec := testbed.Spec{With: []string{testbed.Contour}}
+	if err := testbed.Build(ctx, spec, os.Stderr); err != nil && ctx.Err() == nil {
+		progress("there is no ingress controller here (%v): the shop is reached by its cluster IP alone", err)
+		spec.With = nil
+	}
+	c, err := testbed.Up(ctx, spec, os.Stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +151,10 @@ func (c *cluster) create(ctx context.Context) error {
 	defer cancel()
 	var later []unstructured.Unstructured
 	err := c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
-		if u.GetName() == "clients" {
+		switch {
+		case u.GetKind() == "Ingress" && c.contour == "":
+			return nil
+		case u.GetName() == "clients":
 			later = append(later, u) // needs the Service's address
 			return nil
 		}
@@ -156,14 +167,14 @@ func (c *cluster) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	address := fmt.Sprintf("%s:%d", shop.Spec.ClusterIP, shop.Spec.Ports[0].Port)
-	if strings.Contains(shop.Spec.ClusterIP, ":") {
-		address = fmt.Sprintf("[%s]:%d", shop.Spec.ClusterIP, shop.Spec.Ports[0].Port)
+	targets := strconv.Quote(address(shop))
+	if c.contour != "" {
+		targets += "," + strconv.Quote(c.contour)
 	}
 	if err := c.ready(ctx); err != nil {
 		return err
 	}
-	c.images = strings.NewReplacer("SHOP", address)
+	c.images = strings.NewReplacer(`"SHOP"`, targets)
 	for _, u := range later {
 		text, err := u.MarshalJSON()
 		if err != nil {
@@ -179,8 +190,51 @@ func (c *cluster) create(ctx context.Context) error {
 	if err := c.ready(ctx); err != nil {
 		return err
 	}
+	if err := c.served(ctx); err != nil {
+		return err
+	}
 	progress("clients and the shop run on %d nodes (%.1f s)", c.nodes, time.Since(begun).Seconds())
 	return nil
+}
+
+// findContour: where Contour is, the shop is behind it too.
+func (c *cluster) findContour(ctx context.Context) error {
+	s, err := c.client.CoreV1().Services("projectcontour").Get(ctx, "envoy", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err == nil {
+		c.contour = address(s)
+	}
+	return err
+}
+
+// address is that of a Service's first port.
+func address(s *corev1.Service) string {
+	return net.JoinHostPort(s.Spec.ClusterIP, strconv.Itoa(int(s.Spec.Ports[0].Port)))
+}
+
+// served waits until the clients of every node get all that they ask for: a proxy learns of a route when it likes.
+func (c *cluster) served(ctx context.Context) error {
+	for {
+		since := time.Now()
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("requests fail though nothing leaves: %w", ctx.Err())
+		case <-time.After(2500 * time.Millisecond): // two whole seconds of theirs
+		}
+		all, err := c.tallies(ctx, since)
+		if err != nil {
+			return err
+		}
+		good := len(all) > 0
+		for _, t := range all {
+			good = good && t.started > 0 && len(t.failed) == 0
+		}
+		if good {
+			return nil
+		}
+	}
 }
 
 func apply(ctx context.Context, r dynamic.ResourceInterface, u unstructured.Unstructured) error {
@@ -276,6 +330,12 @@ func (c *cluster) notReady(ctx context.Context) (string, error) {
 
 // restart does what `kubectl rollout restart` does, and waits until the old pods are gone.
 func (c *cluster) restart(ctx context.Context) error {
+	progress("restarting the shop while clients on %d nodes connect", c.nodes)
+	return c.rollout(ctx, fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339)))
+}
+
+// rollout patches the shop, and waits until the old pods are gone.
+func (c *cluster) rollout(ctx context.Context, patch string) error {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -283,10 +343,8 @@ func (c *cluster) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	progress("restarting the shop while %d clients connect", c.nodes)
-	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339))
 	if _, err := c.client.AppsV1().Deployments(namespace).Patch(ctx, "shop", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-		return fmt.Errorf("restart the shop: %w", err)
+		return fmt.Errorf("patch the shop: %w", err)
 	}
 	if err := c.ready(ctx); err != nil {
 		return err
@@ -305,7 +363,7 @@ func (c *cluster) restart(ctx context.Context) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	progress("restarted (%.1f s)", time.Since(begun).Seconds())
+	progress("the old pods are gone (%.1f s)", time.Since(begun).Seconds())
 	return nil
 }
 

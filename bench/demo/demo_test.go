@@ -16,7 +16,8 @@ import (
 )
 
 // TestDemo runs the demo as in a cluster of one's own, whose nodes have the images: what the chart installs, with its
-// rights and no others, and what kubectl lastcall says of a restart.
+// rights and no others, what kubectl lastcall says of a restart, and that one with a preStop drops nothing. How long that must be it is
+// told: measuring takes 90 s.
 func TestDemo(t *testing.T) {
 	c := testbed.RequireCluster(t, testbed.Spec{Name: "lastcall-demo-test"})
 	t.Chdir("../..")
@@ -27,7 +28,7 @@ func TestDemo(t *testing.T) {
 	var out strings.Builder
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	if err := run(ctx, options{kubeconfig: c.Kubeconfig, image: repository, present: true}, &out); err != nil {
+	if err := run(ctx, options{kubeconfig: c.Kubeconfig, image: repository, present: true, sleep: "4"}, &out); err != nil {
 		t.Fatal(err)
 	}
 	t.Log(out.String())
@@ -38,7 +39,11 @@ func TestDemo(t *testing.T) {
 		`(?m)^ +node-2 +iptables-nft`:                                 1,
 		`(?m)^ +[0-9.]+ m?s +last call  `:                             1,
 		`(?m)^ +then http://localhost:9752/departures/[0-9a-f-]{36}$`: 1,
-		`(?m)^clients on node-[12]: [0-9]+ connections`:               2,
+		`(?m)^clients on node-[12]: [0-9]+ requests`:                  4,
+		`(?m)^[0-9]+ \(.*\) of [0-9]+ client requests failed`:         1,
+		`(?m)^0 of [0-9]+ client requests failed`:                     1,
+		`(?m)^deployment/shop in namespace lastcall-demo: `:           1,
+		`(?m)^connections lost: [0-9]`:                                1,
 	} {
 		if got := len(regexp.MustCompile(pattern).FindAllString(out.String(), -1)); got != n {
 			t.Errorf("%d lines match %s, want %d", got, pattern, n)

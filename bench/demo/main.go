@@ -1,7 +1,8 @@
 //go:build linux
 
 // Command demo does lastcall's main job once, end to end, with what users install: the chart, the hub and
-// kubectl lastcall. It restarts a Deployment without a preStop under client load and lets `explain` say who let go last.
+// kubectl lastcall. It restarts a Deployment without a preStop under client load, lets `explain` say who let go last and
+// `measure` how long preStop must sleep, and restarts it with that.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -22,6 +24,7 @@ type options struct {
 	image      string
 	present    bool
 	keep       bool
+	sleep      string // how many seconds preStop shall sleep; "" measures that
 }
 
 func main() {
@@ -41,10 +44,14 @@ func main() {
 }
 
 const introTestbed = `This demo, as root:
-  1. brings up a Kubernetes cluster in network namespaces of its own (first run: builds Kubernetes, 5 to 10 minutes)
+  1. brings up a Kubernetes cluster in network namespaces of its own (first run: builds Kubernetes and Contour, and fetches
+     Envoy, 5 to 12 minutes)
   2. installs lastcall with its Helm chart: an agent on every node, and the hub (first run: builds helm, 1 to 2 minutes)
-  3. connects to a Deployment of three replicas without preStop from every node, 100 times a second, and restarts it
-  4. asks kubectl lastcall which node let go last, and what that cost
+  3. puts a shop behind Contour, an ingress controller: a Deployment of three replicas without preStop. Clients on every node request
+     a page 100 times a second, half through Contour's Envoy and half through the cluster IP
+  4. restarts the shop, and asks kubectl lastcall which node let go last and what that cost (explain)
+  5. deletes pods of a canary for 90 seconds to see how long preStop must sleep (measure), has the shop sleep for so long,
+     and restarts it again
 Everything stays inside those namespaces, and on loopback. The cluster goes on running for you to look at;
 "go run ./bench/testbed down" ends all of it.
 
@@ -54,9 +61,12 @@ const introCluster = `This demo, in the cluster of %s:
   1. installs lastcall with its Helm chart into namespace lastcall-demo-system (agents on the host's network, as root
      with NET_ADMIN alone, reading only)
   2. creates namespace lastcall-demo: a client on every node, and a Deployment of three replicas without preStop
-  3. restarts that Deployment while the clients connect to its ClusterIP, 100 times a second from every node
-  4. asks kubectl lastcall which node let go last, and what that cost
-  5. uninstalls and deletes all of it
+  3. restarts that Deployment while the clients request a page 100 times a second from every node: of its ClusterIP and, where Contour is, of
+     its Envoys
+  4. asks kubectl lastcall which node let go last, and what that cost (explain)
+  5. deletes pods of a canary for 90 seconds to see how long preStop must sleep (measure), has the Deployment sleep for so long, and
+     restarts it again
+  6. uninstalls and deletes all of it
 `
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {
@@ -93,34 +103,29 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := cl.create(ctx); err != nil {
 		return err
 	}
-	since := time.Now()
-	if err := cl.restart(ctx); err != nil {
+	if err := cl.story(ctx, out, o.sleep); err != nil {
 		return err
 	}
-	if err := cl.explain(ctx, out); err != nil {
-		return err
-	}
-	tallies, err := cl.tallies(ctx, since)
-	if err != nil {
-		return err
-	}
-	tell(out, tallies)
 	if cl.testbed != nil {
 		fmt.Fprint(out, further(cl))
 	}
 	return nil
 }
 
-// further says how to look further and how to stop.
+// further says how to look further and how to stop. Without kubectl, the plugin is a program as any other.
 func further(c *cluster) string {
+	program, pages := "kubectl lastcall", fmt.Sprintf("kubectl -n %s port-forward deploy/lastcall-hub 9752      # then http://localhost:9752", system)
+	if _, err := exec.LookPath("kubectl"); err != nil {
+		program, pages = "kubectl-lastcall", "# the pages want kubectl: "+pages
+	}
 	return fmt.Sprintf(`
 Look further:
-  export KUBECONFIG=%s PATH=$PATH:%s
-  kubectl lastcall places
-  kubectl lastcall explain node/%s
-  kubectl lastcall check
-  kubectl -n %s port-forward deploy/lastcall-hub 9752      # then http://localhost:9752
+  export KUBECONFIG=%[1]s PATH=$PATH:%[2]s
+  %[3]s places
+  %[3]s explain node/%[4]s
+  %[3]s check
+  %[5]s
 Stop, and leave nothing behind:
   go run ./bench/testbed down
-`, c.kubeconfig, filepath.Dir(c.plugin), c.testbed.Nodes[0].Name, system)
+`, c.kubeconfig, filepath.Dir(c.plugin), program, c.testbed.Nodes[0].Name, pages)
 }

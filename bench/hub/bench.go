@@ -179,6 +179,11 @@ func (b *bench) look(ctx context.Context, have stored) error {
 		{"/episodes/{id}", func() string { return fmt.Sprintf("/episodes/%d", have.episodes[r.IntN(len(have.episodes))]) }},
 		{"/departures/{uid}", func() string { return "/departures/" + have.uids[r.IntN(len(have.uids))] }},
 		{"/places", func() string { return "/places" }},
+		{"/workloads", func() string { return "/workloads" }},
+		{"/workloads/{...}", func() string {
+			of := workload(have.episodes[r.IntN(len(have.episodes))])
+			return "/workloads/" + of.Namespace + "/" + of.Workload
+		}},
 	} {
 		var took []float64
 		for range b.options.pages {

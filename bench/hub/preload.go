@@ -31,8 +31,8 @@ func preload(ctx context.Context, path string, n, agents int) (got stored, err e
 	for at := 0; at < n; at += batch {
 		id := int64(at/batch + 1)
 		b := store.Batch{}
-		e := report.Episode{ID: id, Namespace: fmt.Sprintf("team-%d", id%20), Workload: fmt.Sprintf("deployment/app-%d", id%200), Tag: report.Rollout,
-			LastCall: &report.Span{Lo: 4, Hi: 4.2}}
+		e := workload(id)
+		e.Tag, e.LastCall = report.Rollout, &report.Span{Lo: 4, Hi: 4.2}
 		for i := at; i < min(n, at+batch); i++ {
 			t0 := before.Add(time.Duration(float64(6*24*time.Hour) * float64(i) / float64(n)))
 			d := row(r, e, i, t0, agents)
@@ -50,6 +50,11 @@ func preload(ctx context.Context, path string, n, agents int) (got stored, err e
 		}
 	}
 	return got, s.Close(ctx)
+}
+
+// workload is whose episode one is.
+func workload(id int64) report.Episode {
+	return report.Episode{ID: id, Namespace: fmt.Sprintf("team-%d", id%20), Workload: fmt.Sprintf("deployment/app-%d", id%200)}
 }
 
 // row is a departure as the hub writes it in a cluster of so many nodes: 32 places and the strip, 9 KB of JSON.

@@ -55,6 +55,9 @@ type results struct {
 	Refused    float64        `json:"answers_refused"`
 }
 
+// looked are the pages that are asked for.
+var looked = []string{"/", "/episodes/{id}", "/departures/{uid}", "/places", "/workloads", "/workloads/{...}"}
+
 // times are quantiles of durations.
 type times struct {
 	N   int     `json:"n"`
@@ -89,7 +92,7 @@ func (r *results) section(file string) string {
 	row("CPU of one core, hub / generator", "stated", "%.0f / %.0f %%", r.HubCPU, r.GeneratorCPU)
 	row("all agents followed after a start", "stated", "%.1f s", r.Connected)
 	row("caught up after a stop of "+r.Pause, "stated", "%.1f s: %.0f lines, peak RSS %d MiB", r.CatchUp, r.CatchUpLines, r.CatchUpPeak)
-	for _, p := range []string{"/", "/episodes/{id}", "/departures/{uid}", "/places"} {
+	for _, p := range looked {
 		t := r.Pages[p]
 		row(fmt.Sprintf("page `%s`, cold, over %d departures: p50 / p99 / max of %d", p, r.Preloaded, t.N), "p99 < 200 ms", "%v ms", t)
 	}
@@ -115,7 +118,7 @@ func (r *results) print(w io.Writer) {
 	} {
 		fmt.Fprintf(w, "  %-34s %v\n", l.name, l.v)
 	}
-	for _, p := range []string{"/", "/episodes/{id}", "/departures/{uid}", "/places"} {
+	for _, p := range looked {
 		fmt.Fprintf(w, "  %-34s %v ms\n", p+" p50 / p99 / max", r.Pages[p])
 	}
 }

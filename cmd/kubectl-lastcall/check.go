@@ -38,8 +38,9 @@ func checkCommand(c *cli) *cobra.Command {
 		Long: `Check that lastcall works here, or with --pre that it would.
 
 Without --pre: does the hub answer, is there an agent on every node (and if not,
-why, and what to change), is what programs each node's Services measured, have
-the agents the rights they need, are the clocks good enough, were events lost,
+why, and what to change), is what programs each node's Services measured, is
+every ingress controller and DNS server read that serves a workload, have the
+agents the rights they need, are the clocks good enough, were events lost,
 do the versions fit.
 
 With --pre, before anything is installed: the API server's version, the nodes,

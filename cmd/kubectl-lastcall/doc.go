@@ -6,6 +6,7 @@
 //	kubectl lastcall explain                the newest episodes of a namespace (-A: of all)
 //	kubectl lastcall recommend -A           how long preStop should sleep, of all workloads
 //	kubectl lastcall recommend deploy/shop  why, and what to type
+//	kubectl lastcall measure -n sandbox     how long, before any rollout: deletes pods of its own for 90 s
 //	kubectl lastcall places                 what routes to pods, and what is stuck or not measured
 //	kubectl lastcall check                  does it work here? (--pre: would it?)
 //
@@ -39,6 +40,9 @@
 //
 // `recommend` also reads the workload it is asked about, and with -o patch the nodes' kubelet versions, and tries the patch there
 // (dry run): get, list nodes, patch, with your own rights. Without them it says what it could not do.
+//
+// `measure` is the only command that changes anything: it makes a canary in the namespace that it is given, and removes it. Its help
+// lists the rights that takes.
 //
 // --hub https://HOST goes to a hub directly, checked against --hub-ca-file or the machine's own certificates, with the
 // token of --hub-token-file or that of the kubeconfig. The kubeconfig's token is never sent to a server whose

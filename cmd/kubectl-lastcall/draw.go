@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -177,8 +178,13 @@ func lastPlace(d report.Departure) string {
 // pages is how a person opens the hub's pages.
 type pages struct{ open, base string }
 
-func (p pages) departure(uid string) string {
-	path := "/departures/" + url.PathEscape(uid)
+func (p pages) departure(uid string) string { return p.at("/departures/" + url.PathEscape(uid)) }
+
+func (p pages) workload(namespace, workload string) string {
+	return p.at("/" + cmp.Or(report.WorkloadPath(namespace, workload), "workloads"))
+}
+
+func (p pages) at(path string) string {
 	if p.open == "" {
 		return path + " on the hub's port for pages"
 	}

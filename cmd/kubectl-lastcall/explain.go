@@ -51,7 +51,8 @@ Without a name, a list of episodes.
              never counted as in time
 
 Times are intervals, since no one can be told the moment of a commit; where one
-number is shown, it is the upper end.`,
+number is shown, it is the upper end. All words:
+https://github.com/lastcall-k8s/lastcall/blob/main/docs/reading.md`,
 		Example: `  # The last rollout (or drain, or ...) of a deployment
   kubectl lastcall explain deploy/shop
 

@@ -23,11 +23,11 @@ func (x *explain) list(ctx context.Context, hub *client, t target, ns string) er
 		return x.output.print(x.out, items(es))
 	}
 	if len(es) == 0 {
-		where := "in namespace " + ns
 		if x.all {
-			where = "in any namespace"
+			x.note("No pods have left in any namespace, as far as the hub knows.")
+		} else {
+			x.note("No pods have left in namespace %s, as far as the hub knows. -A looks in all.", ns)
 		}
-		x.note("No pods have left %s, as far as the hub knows.", where)
 		return nil
 	}
 	rows := x.view.episodeTable(es, x.noHeaders)

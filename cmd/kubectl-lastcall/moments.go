@@ -98,6 +98,11 @@ func last(d report.Departure) (ms []moment) {
 			m.text = "the last place let go"
 		}
 		m.text += " (" + bounds(*d.LastCall) + ")"
+		for _, k := range d.Kinds {
+			if worth := k.FidelityWords(); worth != "" && (d.Straggler != nil && d.Straggler.Kind == k.Kind || len(d.Kinds) == 1) {
+				m.text += "; " + worth
+			}
+		}
 		return []moment{m}
 	}
 	if d.Pending > 0 {

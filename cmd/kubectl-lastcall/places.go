@@ -28,6 +28,8 @@ with trouble first.
 
 A place is a node's kube-proxy, one for each IP family, or a replica of an ingress
 controller, a DNS server or a mesh that the agent on its node reads (--consumers).
+Without a node: a kind of which no agent knows a replica, though Ingresses, routes
+or headless Services lead to it.
 
   STATE      ok; STUCK: it still routes to a pod that left over 5 minutes ago;
              NOT MEASURED: nobody can say
@@ -217,7 +219,7 @@ func lastBy(by map[string]int) string {
 // nodesOf lists each node once, in the order of the places.
 func nodesOf(ps []report.Place) (nodes []string) {
 	for _, p := range ps {
-		if !slices.Contains(nodes, p.Node) {
+		if p.Node != "" && !slices.Contains(nodes, p.Node) {
 			nodes = append(nodes, p.Node)
 		}
 	}
@@ -251,7 +253,7 @@ func summary(ps []report.Place) string {
 			if told++; told > most {
 				return line + "\n-o wide says why of all."
 			}
-			line += fmt.Sprintf("\n%s %s: %s: %s", visible(either(p.Replica, p.Node)), visible(placeKind(p)), p.State, visible(p.Why))
+			line += fmt.Sprintf("\n%s %s: %s: %s", visible(either(either(p.Replica, p.Node), "no node's")), visible(placeKind(p)), p.State, visible(p.Why))
 		}
 	}
 	return line

@@ -51,7 +51,7 @@ table of all workloads of the namespace; for one workload the whole argument:
   APPLY    what to type
 
 The configuration is that of the workload as it is now if you may read it, else
-that of the last pod that left. A table always has the latter.
+that of when its pods last left. A table always has the latter.
 
 -o patch prints a patch for kubectl, after the API server has tried it (dry run),
 or says why there is none. Nothing is changed.`,
@@ -188,6 +188,7 @@ func (x *recommend) one(ctx context.Context, hub *client, t target, ns string) e
 		err = x.patch(ctx, now, a)
 	default:
 		x.view.advice(x.out, a, now, unread, x.options())
+		fmt.Fprintf(x.out, "\npage: %s\n", hub.pages.workload(a.Namespace, a.Workload))
 	}
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/hub/sizing"
-	"github.com/lastcall-k8s/lastcall/ledger"
+	"github.com/lastcall-k8s/lastcall/hub/template"
 )
 
 // workload is one as the API server has it, read with the user's own rights.
@@ -123,40 +123,9 @@ func (w *workload) try(ctx context.Context, patch []byte) (corev1.PodSpec, error
 	return corev1.PodSpec{}, errors.New("it has no template")
 }
 
-// live is what the hub needs of it.
+// live is what the hub needs of it: neither commands nor URLs leave this machine.
 func (w *workload) live() sizing.Live {
-	l := sizing.Live{Grace: w.pod.TerminationGracePeriodSeconds, Replicas: w.replicas, Recreate: w.recreate}
-	for i := range w.pod.Containers {
-		l.Containers = append(l.Containers, container(&w.pod.Containers[i], false))
-	}
-	for i := range w.pod.InitContainers {
-		if c := &w.pod.InitContainers[i]; c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			l.Containers = append(l.Containers, container(c, true))
-		}
-	}
-	return l
-}
-
-// container reads one as the agents read those of pods: neither commands nor URLs leave this machine.
-func container(c *corev1.Container, sidecar bool) report.Container {
-	r := report.Container{Name: c.Name, Sidecar: sidecar, PreStop: ledger.PreStop{Kind: ledger.NoPreStop}}
-	if c.Lifecycle == nil || c.Lifecycle.PreStop == nil {
-		return r
-	}
-	switch h := c.Lifecycle.PreStop; {
-	case h.Sleep != nil:
-		r.PreStop = ledger.PreStop{Kind: ledger.PreStopSleep, Seconds: &h.Sleep.Seconds}
-	case h.Exec != nil:
-		r.PreStop = ledger.PreStop{Kind: ledger.PreStopExec}
-		if s, ok := ledger.SleepOf(h.Exec.Command); ok {
-			r.PreStop.Seconds, r.PreStop.Rest = &s.Seconds, s.Rest
-		}
-	case h.HTTPGet != nil:
-		r.PreStop = ledger.PreStop{Kind: ledger.PreStopHTTP}
-	default:
-		r.PreStop = ledger.PreStop{Kind: ledger.PreStopOther}
-	}
-	return r
+	return sizing.Live{Containers: template.Containers(&w.pod), Grace: w.pod.TerminationGracePeriodSeconds, Replicas: w.replicas, Recreate: w.recreate}
 }
 
 // hook is the preStop of a container, nil if there is none.

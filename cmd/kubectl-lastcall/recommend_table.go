@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 
-	"github.com/lastcall-k8s/lastcall/hub/report"
 	"github.com/lastcall-k8s/lastcall/hub/sizing"
 )
 
@@ -22,7 +20,7 @@ func (x *recommend) table(ctx context.Context, hub *client, t target, ns string)
 		return err
 	}
 	as := slices.DeleteFunc(all.Items, func(a sizing.Advice) bool { return t.kind != "" && !ofKind(a.Workload, t.kind) || !a.Sound() })
-	actFirst(as)
+	slices.SortStableFunc(as, func(a, b sizing.Advice) int { return a.Urgency() - b.Urgency() })
 	switch {
 	case x.output.machine():
 		all.Items = as
@@ -44,32 +42,13 @@ func (x *recommend) table(ctx context.Context, hub *client, t target, ns string)
 		x.note("No pods of a workload have left %s, as far as the hub knows.", where)
 	default:
 		x.view.adviceTable(as, x.all, x.noHeaders).write(x.out, x.view.screen)
-		x.note("As of the last pod of each that left. `kubectl lastcall recommend TYPE/NAME` has the argument, and the workload as it is now.")
+		x.note("page: %s", hub.pages.at("/workloads"))
+		x.note("As of when pods of each last left. `kubectl lastcall recommend TYPE/NAME` has the argument, and the workload as it is now.")
 	}
-	if all.Read < all.Of {
-		x.note("The hub was started a short while ago: it has read %s of %s workloads.", report.Count(all.Read), report.Count(all.Of))
-	}
-	if all.Dropped > 0 {
-		x.note("There are too many workloads: the %s that no pod has left for longest are not sized.", report.Count(all.Dropped))
+	for _, n := range all.Notes() {
+		x.note("%s", n)
 	}
 	return x.fail(as)
-}
-
-// actFirst sorts those with something to change first, then by name.
-func actFirst(as []sizing.Advice) {
-	slices.SortStableFunc(as, func(a, b sizing.Advice) int { return urgency(a) - urgency(b) })
-}
-
-func urgency(a sizing.Advice) int {
-	switch v := a.Verdicts[0]; v.Code {
-	case sizing.Fits:
-		return 3
-	case sizing.LongerThanNeeded:
-		return 1
-	case sizing.TooFew, sizing.NothingLeft, sizing.NotAllMeasured, sizing.Unreadable:
-		return 2
-	}
-	return 0
 }
 
 // adviceTable is the table; on a terminal that is too narrow for it what matters least is left out, unless -o wide wants all.
@@ -112,25 +91,13 @@ func allAdvice(as []sizing.Advice, noHeaders bool, words func(sizing.Code) strin
 		{name: "PRESTOP", right: true}, {name: "RECOMMENDED", right: true}, {name: "LATE", right: true}, {name: "REFUSED", right: true},
 		{name: "BASIS"}, {name: "MISSING", right: true}, {name: "VERDICT"}}}
 	for _, a := range as {
-		prestop := "?"
-		if n := a.Present.PreStop; n != nil {
-			prestop = fmt.Sprintf("%d s", *n)
-		}
-		d := a.Departures
-		late := cell{text: fmt.Sprintf("%s/%s", report.Count(d.Late), report.Count(d.Late+d.InTime+d.Unknown))}
-		if d.Late > 0 {
+		c := a.Cells()
+		late := cell{text: c.Late}
+		if a.Departures.Late > 0 {
 			late.style = red
 		}
-		refused := ""
-		if d.Refused != nil {
-			refused = report.Count(*d.Refused)
-		}
-		missing := ""
-		if n := len(a.Missing) + a.MissingMore; n > 0 {
-			missing = report.Count(n)
-		}
-		row := append(text(a.Namespace, subject(a.Workload), a.Present.Container, prestop, a.Number()), late)
-		row = append(row, text(refused, string(a.Basis)+" "+strconv.Itoa(a.Class.N), missing)...)
+		row := append(text(a.Namespace, subject(a.Workload), a.Present.Container, c.PreStop, a.Number()), late)
+		row = append(row, text(c.Refused, c.Basis, c.Missing)...)
 		t.add(append(row, cell{text: words(a.Verdicts[0].Code), style: mood(a.Verdicts[0].Code)})...)
 	}
 	return t

@@ -12,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/lastcall-k8s/lastcall/hub/report"
 )
 
 // need is a right that talking to the hub takes.
@@ -72,15 +74,7 @@ func bindCommand(n need, user string) string {
 		shell(role+"-"+unfit.ReplaceAllString(either(user, "me"), "-")), shell(role), subject)
 }
 
-var (
-	unfit = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
-	bare  = regexp.MustCompile(`^[A-Za-z0-9@%+=:,./_-]+$`)
-)
+var unfit = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
 
 // shell quotes a word for a command that people will paste.
-func shell(word string) string {
-	if bare.MatchString(word) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
+func shell(word string) string { return report.ShellWord(word) }

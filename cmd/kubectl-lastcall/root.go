@@ -37,6 +37,9 @@ times that in every node's kernel, and this asks its hub what it saw.`,
   kubectl lastcall recommend -A
   kubectl lastcall recommend deploy/shop
 
+  # And before anything has left: make a canary, delete its pods for 90 s
+  kubectl lastcall measure -n sandbox
+
   # Which nodes have not let go of pods that left long ago?
   kubectl lastcall places
 
@@ -67,7 +70,7 @@ times that in every node's kernel, and this asks its hub what it saw.`,
 	}
 	c.config.AddFlags(root.PersistentFlags())
 	c.hub.add(root.PersistentFlags())
-	root.AddCommand(explainCommand(c), recommendCommand(c), placesCommand(c), checkCommand(c), optionsCommand())
+	root.AddCommand(explainCommand(c), recommendCommand(c), measureCommand(c), placesCommand(c), checkCommand(c), optionsCommand())
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.SetUsageTemplate(usage)
 	root.SetHelpTemplate(help)

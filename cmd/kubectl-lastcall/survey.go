@@ -105,6 +105,7 @@ func (s survey) findings() (fs []finding) {
 	if s.hubErr == nil {
 		fs = append(fs, s.dataplaneFindings()...)
 		fs = append(fs, s.readyFindings()...)
+		fs = append(fs, s.consumerFindings()...)
 	}
 	fs = append(fs, s.rightFindings()...)
 	if s.hubErr == nil && len(s.status.Agents) > 0 {

@@ -48,6 +48,7 @@ type agentFlags struct {
 	kubeProxy     string
 	consumers     string
 	onlyConsumers bool
+	podNamespaces string
 	eventsAge     time.Duration
 	eventsMiB     int
 	logLevel      string
@@ -98,9 +99,10 @@ get the path):
 	fl.BoolVar(&f.subscribe, "subscribe", false, "also be woken by the kernel at every commit; makes kube-proxy's restores on iptables-nft slower")
 	fl.BoolVar(&f.witness, "witness", true, "while a pod leaves, listen to connection tracking: new connections to it, lost ones, and whether any comes after landing")
 	fl.StringVar(&f.xtablesLock, "xtables-lock", "/run/xtables.lock", "lock file of iptables-legacy, watched for being opened and never opened; where it is missing or \"\", intervals are wider")
-	fl.StringVar(&f.kubeProxy, "kube-proxy-metrics", "127.0.0.1:10249", "where kube-proxy on this node serves its metrics, and tells its mode; a hint only, \"\" for none")
+	fl.StringVar(&f.kubeProxy, "kube-proxy-metrics", "127.0.0.1:10249", "where kube-proxy on this node serves its metrics, and tells its mode (a hint only), version and minSyncPeriod; \"\" for none")
 	fl.StringVar(&f.consumers, "consumers", "", "also time ingress controllers and meshes whose replicas run on this node: auto finds them by well-known labels, a file says more (docs/consumers.md)")
 	fl.BoolVar(&f.onlyConsumers, "only-consumers", false, "run beside a consumer, in its pod: read what --consumers says and not this node's kernel, for which another agent is there")
+	fl.StringVar(&f.podNamespaces, "pod-namespaces", "", "directory of the pods' network namespaces, /run/netns with containerd and CRI-O: enter those of consumers that listen on their pod's localhost only; takes CAP_SYS_ADMIN")
 	fl.DurationVar(&f.eventsAge, "events-age", time.Hour, "how long event lines are kept for readers")
 	fl.IntVar(&f.eventsMiB, "events-mib", 8, "how many MiB of event lines are kept for readers")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -285,6 +287,7 @@ type identity struct {
 	tell     func()           // makes every ledger write what it opened; likewise
 	backend  string
 	families []ledger.Family // measured
+	proxy    ledger.Proxy
 }
 
 func (i *identity) watched(w *watcher.Watcher, tell func()) {
@@ -312,9 +315,20 @@ func (i *identity) found(backend string, measured []ledger.Family) {
 	i.backend, i.families = backend, measured
 }
 
+// ask asks kube-proxy what it is.
+func (i *identity) ask(address string) {
+	p := probes.AskProxy(address)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.proxy = p
+}
+
+// askProxyEvery is how long a kube-proxy that was replaced by another may count as the one before. Its metrics cost it some milliseconds.
+const askProxyEvery = 5 * time.Minute
+
 func (i *identity) hello() ledger.Event {
 	i.mu.Lock()
-	e := ledger.Event{Node: i.node, Version: buildVersion(), Place: place, Backend: i.backend, Families: i.families,
+	e := ledger.Event{Node: i.node, Version: buildVersion(), Place: place, Backend: i.backend, Families: i.families, Proxy: i.proxy,
 		Witnessing: i.witness && len(i.families) > 0}
 	w := i.watch
 	i.mu.Unlock()
@@ -356,6 +370,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	measured := func(found probes.Found) {
 		log.Info("found kube-proxy", "backend", found.Backend, "families", found.Families, "node", f.node)
 		forget(books.Dataplane(found.Backend, found.Families, time.Now()))
+		is.ask(f.kubeProxy) // before it says hello
 		is.found(found.Backend, found.Families)
 	}
 	unmeasured := func(backend string) {
@@ -414,6 +429,10 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	})
 	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error { return others.Run(ctx) })
+	g.Go(func() error {
+		every(ctx, askProxyEvery, func(time.Time) { is.ask(f.kubeProxy) })
+		return nil
+	})
 	g.Go(func() error {
 		every(ctx, time.Second, books.Expire)
 		return nil

@@ -4,20 +4,34 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -25,6 +39,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/lastcall-k8s/lastcall/hub"
+	"github.com/lastcall-k8s/lastcall/hub/store"
 	"github.com/lastcall-k8s/lastcall/internal/apiserver"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
@@ -57,7 +73,11 @@ func TestBesideAConsumer(t *testing.T) {
 		}
 	}
 	must(admin.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Rules: []rbacv1.PolicyRule{
-		{Verbs: []string{"list", "watch"}, APIGroups: []string{"", "discovery.k8s.io"}, Resources: []string{"services", "endpointslices", "pods", "nodes"}}}}, metav1.CreateOptions{}))
+		// What the chart's ClusterRole lastcall-sidecar grants: nothing of pods and nodes.
+		{Verbs: []string{"list", "watch"}, APIGroups: []string{""}, Resources: []string{"services"}},
+		{Verbs: []string{"list", "watch"}, APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}},
+		{Verbs: []string{"create"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}},
+		{Verbs: []string{"create"}, APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}}}}, metav1.CreateOptions{}))
 	must(admin.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "a"},
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "a"}, Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: apiserver.Agent}}}, metav1.CreateOptions{}))
 	must(admin.CoreV1().Services("default").Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"},
@@ -83,7 +103,7 @@ func TestBesideAConsumer(t *testing.T) {
 		}
 	}
 	cmd := exec.Command(binary, "agent", "--node-name", "n1", "--kubeconfig", filepath.Join(dir, "kubeconfig"), "--list-jitter", "0",
-		"--consumers", filepath.Join(dir, "consumers.yaml"), "--only-consumers", "--listen", freeAddress(t), "--debug-listen", freeAddress(t))
+		"--consumers", filepath.Join(dir, "consumers.yaml"), "--only-consumers", "--listen", freeAddress(t), "--debug-listen", freeAddress(t), "--api-listen", freeAddress(t))
 	cmd.Env = []string{"POD_NAMESPACE=edge", "POD_NAME=envoy-x"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	var log syncBuffer
@@ -113,6 +133,9 @@ func TestBesideAConsumer(t *testing.T) {
 		status, err2 := page("--debug-listen", "/v1/consumers")
 		return err == nil && err2 == nil && ready == "ok\n" && strings.Contains(status, `"replica":"edge/envoy-x"`) && strings.Contains(status, `"active":2`)
 	})
+
+	places := followed(t, server, admin, after(cmd.Args, "--api-listen"))
+	until(t, "the hub follows it", func() bool { return slices.Equal(places(), []string{"n1 envoy edge/envoy-x ok"}) })
 
 	events, stop := context.WithCancel(ctx)
 	defer stop()
@@ -170,12 +193,120 @@ func TestBesideAConsumer(t *testing.T) {
 	next(func(e ledger.Event) bool {
 		return e.Type == ledger.EventHeartbeat && len(e.Consumers) == 1 && e.Consumers[0].Unread != ""
 	})
+	until(t, "the hub says so", func() bool {
+		ps := places()
+		return len(ps) == 1 && strings.HasPrefix(ps[0], "n1 envoy edge/envoy-x NOT MEASURED")
+	})
 	stop()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+// followed starts a hub that finds the agent by the label of its pod, and returns the places that it knows.
+func followed(t *testing.T, server *apiserver.Server, admin *kubernetes.Clientset, at string) (places func() []string) {
+	t.Helper()
+	ctx := t.Context()
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "edge"}}, metav1.CreateOptions{}))
+	must(admin.CoreV1().ServiceAccounts("edge").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "hub"}}, metav1.CreateOptions{}))
+	must(admin.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"},
+		Rules: []rbacv1.PolicyRule{{NonResourceURLs: []string{"/v1/*"}, Verbs: []string{"get"}}}}, metav1.CreateOptions{}))
+	must(admin.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "reader"},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reader"}, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "edge", Name: "hub"}}}, metav1.CreateOptions{}))
+	node, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
+	must(nil, err)
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	must(admin.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}))
+	token, err := admin.CoreV1().ServiceAccounts("edge").CreateToken(ctx, "hub", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"lastcall"}}}, metav1.CreateOptions{})
+	must(nil, err)
+	addr := netip.MustParseAddrPort(at)
+	pod, err := admin.CoreV1().Pods("edge").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "envoy-x", Labels: map[string]string{hub.BesideLabel: "true"}},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "envoy", Image: "i"}},
+			InitContainers: []corev1.Container{{Name: "lastcall", Image: "i", RestartPolicy: new(corev1.ContainerRestartPolicyAlways), Ports: []corev1.ContainerPort{{Name: hub.BesidePort, ContainerPort: int32(addr.Port())}}}}}}, metav1.CreateOptions{})
+	must(nil, err)
+	pod.Status.Phase, pod.Status.PodIP, pod.Status.PodIPs = corev1.PodRunning, addr.Addr().String(), []corev1.PodIP{{IP: addr.Addr().String()}}
+	must(admin.CoreV1().Pods("edge").UpdateStatus(ctx, pod, metav1.UpdateOptions{}))
+
+	dir := t.TempDir()
+	must(nil, os.WriteFile(filepath.Join(dir, "token"), []byte(token.Status.Token), 0o600))
+	client, err := agentClient(hubFlags{tokenFile: filepath.Join(dir, "token")}, besideServerName)
+	must(nil, err)
+	rows, err := store.Open(ctx, filepath.Join(dir, "hub.db"), store.Config{})
+	must(nil, err)
+	cluster, err := hub.NewCluster(server.AdminConfig())
+	must(nil, err)
+	h := hub.New(ctx, hub.Config{Now: time.Now, Store: rows, Agents: client, Beside: client, AgentPort: 1, Gap: time.Minute,
+		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	running, stop := context.WithCancel(context.Background())
+	var g errgroup.Group
+	g.Go(func() error { return h.Run(running) })
+	g.Go(func() error { return h.Find(running, cluster, "edge", "a=node") })
+	g.Go(func() error { return h.FindBeside(running, cluster, []string{"edge"}) })
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(g.Wait(), rows.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return func() (out []string) {
+		ps, err := h.Places(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, p := range ps {
+			if p.Replica == "" {
+				continue // the node's kube-proxy, without an agent
+			}
+			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Node, p.Kind, p.Replica, p.State, p.Why)))
+		}
+		return out
+	}
+}
+
+// TestNamesOfAgents: who has the key of an agent beside a consumer cannot answer for a node's agent, nor the other way round.
+func TestNamesOfAgents(t *testing.T) {
+	dir := t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{agentServerName, besideServerName} {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+		server.StartTLS()
+		defer server.Close()
+		for _, asked := range []string{agentServerName, besideServerName} {
+			config, err := agentTLS(file, asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: config}}).Get(server.URL)
+			if err == nil {
+				a.Body.Close()
+			}
+			if (err == nil) != (asked == name) {
+				t.Errorf("the certificate of %s, asked for %s: %v", name, asked, err)
+			}
+		}
 	}
 }
 

@@ -76,6 +76,7 @@ func newOthers(f agentFlags, metrics *ledger.Metrics, s *server, log *slog.Logge
 	if name := os.Getenv("POD_NAME"); name != "" {
 		cfg.Self = os.Getenv("POD_NAMESPACE") + "/" + name
 	}
+	cfg.Namespaces = f.podNamespaces
 	c := newConsumers(cfg, metrics, s.events, f.horizon, log)
 	s.consumers.Store(c)
 	return c, nil
@@ -89,7 +90,7 @@ func measureConsumers(ctx context.Context, f agentFlags, config *rest.Config, s 
 	}
 	watch, err := watcher.New(watcher.Config{
 		Client: config, Node: f.node, Jitter: f.listJitter,
-		Notify: func([]ledger.Change) {}, Ready: c.apply, Headless: true, Pods: c.pods,
+		Notify: func([]ledger.Change) {}, Ready: c.apply, Headless: true, Pods: c.pods, EndpointsAlone: c.cfg.Alone(),
 		Received: metrics.Received, Synced: metrics.Synced, Lost: func(source string) { metrics.Lost(source, 1) }, Log: log,
 	})
 	if err != nil {

@@ -88,6 +88,14 @@ func TestConsumers(t *testing.T) {
 	headless, elsewhere := left(5), left(9)
 	headless.Headless, elsewhere.Headless = true, true
 	headless.Left.Path.Service.Name, elsewhere.Left.Path.Service.Name = "peers", "peers"
+	// Of a Service that it does not serve alone: it is not asked.
+	c.apply([]ledger.Change{left(9), elsewhere})
+	if s := c.status().Replicas[0]; s.Pending != 0 || s.Asked[consumer.Pending] != 0 {
+		t.Errorf("asked for what it does not serve: %+v", s)
+	}
+	if n := requests(t, reg, "pending"); n != 0 {
+		t.Errorf("%v requests are counted", n)
+	}
 	// kube-proxy's ledger is told first, and keeps the announcement for the line that its commit will write.
 	books.Apply([]ledger.Change{{At: time.Now(), Departed: &ledger.Departure{Pod: ledger.Pod{UID: "pod-1"}, Reason: ledger.Delete}}, left(1)})
 	c.apply([]ledger.Change{left(1), left(2), left(9), headless, elsewhere})
@@ -104,6 +112,9 @@ func TestConsumers(t *testing.T) {
 	})
 	if s := c.status().Replicas[0]; s.Pending != 0 {
 		t.Errorf("%d pending", s.Pending)
+	}
+	if n := requests(t, reg, "pending"); n == 0 {
+		t.Error("no request is counted")
 	}
 	if text := rawLines(ring); !strings.Contains(text, `"leaving"`) || strings.Index(text, `"leaving"`) > strings.Index(text, `"place":"traefik"`) {
 		t.Errorf("a replica names a pod that was not announced:\n%s", text)
@@ -153,6 +164,25 @@ func TestConsumers(t *testing.T) {
 	if n, err := testutil.GatherAndCount(reg, "lastcall_consumer_requests_total", "lastcall_consumer_lag_bound_seconds"); n != 3 || err != nil {
 		t.Errorf("%d series of requests and lag, %v", n, err)
 	}
+}
+
+// requests are those of all replicas that are counted with this reason.
+func requests(t *testing.T, reg prometheus.Gatherer, why string) (n float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == "lastcall_consumer_requests_total" && l.GetName() == "why" && l.GetValue() == why {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return n
 }
 
 func rawLines(ring *ledger.Ring) (text string) {

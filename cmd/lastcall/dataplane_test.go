@@ -18,21 +18,21 @@ import (
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
-// TestAnotherHello: a reader that follows learns of another dataplane from the hello of its next answer.
+// TestAnotherHello: a reader that follows learns of another dataplane, or another kube-proxy, from the hello of its next answer.
 func TestAnotherHello(t *testing.T) {
-	backend := &atomic.Value{}
-	backend.Store("iptables-legacy")
+	v4 := []ledger.Family{ledger.IPv4}
+	says := []ledger.Event{{Backend: "iptables-legacy", Families: v4}, {Backend: "nftables", Families: v4},
+		{Backend: "nftables", Families: v4, Proxy: ledger.Proxy{Version: "v1.36.3", MinSync: "1s"}}}
+	var now atomic.Int32
 	ring := ledger.NewRing("boot", 1<<20, time.Hour, func(t time.Time) time.Time { return t })
 	ring.Started(time.Now(), ledger.Start{Node: "node-1"})
 	s := &server{ready: &readiness{}, events: ring, time: newTimeline(readClocks), applied: func() string { return "" },
-		who: func() ledger.Event {
-			return ledger.Event{Backend: backend.Load().(string), Families: []ledger.Family{ledger.IPv4}}
-		}}
+		who: func() ledger.Event { return says[now.Load()] }}
 	stop, end := context.WithCancel(t.Context())
 	web := httptest.NewServer(s.v1(stop))
 	defer web.Close()
 	defer end()
-	for _, want := range []string{"iptables-legacy", "nftables"} {
+	for i, want := range says {
 		resp, err := http.Get(web.URL + "/v1/events?follow=1")
 		if err != nil {
 			t.Fatal(err)
@@ -40,13 +40,13 @@ func TestAnotherHello(t *testing.T) {
 		defer resp.Body.Close()
 		dec := json.NewDecoder(resp.Body)
 		var e ledger.Event
-		if err := dec.Decode(&e); err != nil || e.Type != ledger.EventHello || e.Backend != want {
-			t.Fatalf("first line %+v, %v; want a hello of %s", e, err, want)
+		if err := dec.Decode(&e); err != nil || e.Type != ledger.EventHello || e.Backend != want.Backend || e.Proxy != want.Proxy {
+			t.Fatalf("first line %+v, %v; want a hello of %+v", e, err, want)
 		}
-		if want == "nftables" {
+		if i == len(says)-1 {
 			return
 		}
-		backend.Store("nftables")
+		now.Add(1)
 		ring.Started(time.Now(), ledger.Start{Node: "node-1"})
 		lines := 0
 		for dec.Decode(&e) == nil {
@@ -54,8 +54,8 @@ func TestAnotherHello(t *testing.T) {
 				lines++
 			}
 		}
-		if lines != 2 {
-			t.Errorf("%d lines before the answer ended, want both", lines)
+		if lines != i+2 {
+			t.Errorf("%d lines before the answer ended, want all %d", lines, i+2)
 		}
 	}
 }

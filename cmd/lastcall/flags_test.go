@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite what is generated in the docs")
 // TestFlags: the tables of flags in the docs are the program's own.
 func TestFlags(t *testing.T) {
 	const file = "../../docs/flags.md"
-	for section, command := range map[string]*cobra.Command{"agent": agentCommand(), "hub": hubCommand()} {
+	for section, command := range map[string]*cobra.Command{"agent": agentCommand(), "hub": hubCommand(), "canary": canaryCommand()} {
 		var b strings.Builder
 		b.WriteString("| flag | default | |\n|---|---|---|\n")
 		command.Flags().VisitAll(func(f *pflag.Flag) {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/lastcall-k8s/lastcall/hub"
+	"github.com/lastcall-k8s/lastcall/hub/routes"
 	"github.com/lastcall-k8s/lastcall/hub/store"
 )
 
@@ -38,6 +39,8 @@ type hubFlags struct {
 	retentionMiB  int64
 	episodeGap    time.Duration
 	consumerKinds []string
+	routes        bool
+	besideIn      []string
 	logLevel      string
 }
 
@@ -83,6 +86,8 @@ reach: pages for people.`,
 	fl.Int64Var(&f.retentionMiB, "retention-mib", 2048, "how many MiB of rows are kept")
 	fl.DurationVar(&f.episodeGap, "episode-gap", time.Minute, "a departure that begins this long after the last one's last call begins another episode")
 	fl.StringSliceVar(&f.consumerKinds, "consumer-kinds", nil, "kinds of places that the agents' --consumers file declares, such as kong; those that need no declaration are known")
+	fl.StringSliceVar(&f.besideIn, "sidecar-namespaces", nil, "namespaces with pods labelled lastcall/sidecar, in which an agent runs beside a consumer (docs/consumers.md)")
+	fl.BoolVar(&f.routes, "routes", true, "follow Services, Ingresses and routes, which say what besides kube-proxy serves a workload; without, that is said to be unknown")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -123,13 +128,13 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	trusted, err := agentTLS(f.agentCA)
+	agents, err := agentClient(f, agentServerName)
 	if err != nil {
 		return err
 	}
-	agents, err := hub.NewClient(trusted, f.tokenFile)
+	beside, err := agentClient(f, besideServerName)
 	if err != nil {
-		return fmt.Errorf("--token-file: %w", err)
+		return err
 	}
 	guard, err := newGuard(config)
 	if err != nil {
@@ -155,8 +160,17 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	}()
 	line := newTimeline(readClocks)
 	reg := newRegistry()
-	h := hub.New(ctx, hub.Config{Version: buildVersion(), Now: line.now, Store: rows, Agents: agents, AgentPort: f.agentPort,
-		Gap: f.episodeGap, Consumers: f.consumerKinds, Tag: cluster.Tag, Metrics: reg, Log: log})
+	told := hub.Config{Version: buildVersion(), Now: line.now, Store: rows, Agents: agents, Beside: beside, AgentPort: f.agentPort,
+		Gap: f.episodeGap, Consumers: f.consumerKinds, Tag: cluster.Tag, Serves: hub.NoRoutes, Metrics: reg, Log: log}
+	follow := func(context.Context) error { return nil }
+	if f.routes {
+		r, err := routes.New(config, log)
+		if err != nil {
+			return err
+		}
+		told.Serves, told.Served, told.Routes, follow = r.Serves, r.Served, r.Trouble, r.Run
+	}
+	h := hub.New(ctx, told)
 	sites := []*site{
 		{flag: "--listen", address: f.listen, handler: guard.protect(h.V1()), tls: secure, most: 256},
 		{flag: "--metrics-listen", address: f.metricsListen, handler: hubPublic(h, reg), most: 64},
@@ -170,9 +184,24 @@ func runHub(ctx context.Context, f hubFlags, log *slog.Logger) error {
 	g.Go(func() error { return serve(ctx, 5*time.Second, log, sites...) })
 	g.Go(func() error { return h.Run(ctx) })
 	g.Go(func() error { return h.Find(ctx, cluster, f.namespace, f.agentSelector) })
+	g.Go(func() error { return h.FindBeside(ctx, cluster, f.besideIn) })
+	g.Go(func() error { return follow(ctx) })
 	err = g.Wait()
 	log.Info("stopped")
 	return err
+}
+
+// agentClient speaks to agents whose certificates are for a name.
+func agentClient(f hubFlags, name string) (*http.Client, error) {
+	trusted, err := agentTLS(f.agentCA, name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := hub.NewClient(trusted, f.tokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("--token-file: %w", err)
+	}
+	return c, nil
 }
 
 func hubPublic(h *hub.Hub, reg *prometheus.Registry) http.Handler {

@@ -2,6 +2,7 @@
 //
 //	lastcall agent    on every node: times removals in this node's kernel
 //	lastcall hub      one per cluster: joins what the agents saw
+//	lastcall canary   the server in the pods of kubectl lastcall measure
 package main
 
 import (
@@ -12,12 +13,14 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/prometheus/common/version"
 	"github.com/spf13/cobra"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	version.Version = buildVersion() // what lastcall_build_info says; the linker is not told it
 	root := &cobra.Command{
 		Use:   "lastcall",
 		Short: "Measures when everyone has let go of a terminating pod",
@@ -27,7 +30,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(agentCommand(), hubCommand())
+	root.AddCommand(agentCommand(), hubCommand(), canaryCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "lastcall: %v\n", err)
 		stop()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,7 +138,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 			}
 			continue
 		}
-		if now := s.who(); now.Backend != hello.Backend || !slices.Equal(now.Families, hello.Families) {
+		if now := s.who(); now.Backend != hello.Backend || now.Proxy != hello.Proxy || !slices.Equal(now.Families, hello.Families) {
 			return // the dataplane changed: the reader comes back for another hello
 		}
 		s.waitForLine(r.Context(), stop, next)
@@ -154,7 +155,7 @@ func (s *server) waitForLine(request, stop context.Context, next uint64) {
 
 func (s *server) notReady() string {
 	if err := s.ready.err(); err != nil {
-		return err.Error()
+		return strings.ReplaceAll(err.Error(), "\n", "; ") // it stands in one line of what people read
 	}
 	return ""
 }

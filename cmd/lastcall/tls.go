@@ -15,9 +15,12 @@ import (
 	"time"
 )
 
-// agentServerName is what an agent's certificate must be for, whatever address it is reached at: nodes
-// have no names that a certificate could be made for once.
-const agentServerName = "lastcall-agent"
+// What an agent's certificate must be for, whatever address it is reached at: nodes have no names that a certificate could be
+// made for once. Another name for those beside consumers: who holds their key, in another namespace, is no node's agent.
+const (
+	agentServerName  = "lastcall-agent"
+	besideServerName = "lastcall-sidecar"
+)
 
 // serverTLS is how /v1 is served: with the certificate in the files, read again when they change, or with one made now
 // that nobody can verify. HTTP/1.1 only: a stream per agent wants no multiplexing, and costs half the memory.
@@ -76,7 +79,7 @@ func selfSigned() (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "lastcall self-signed"},
-		DNSNames: []string{agentServerName, "lastcall-hub", "localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+		DNSNames: []string{agentServerName, besideServerName, "lastcall-hub", "localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
@@ -84,8 +87,8 @@ func selfSigned() (tls.Certificate, error) {
 
 // agentTLS is how the hub speaks to agents: with a CA they are verified, without one the connection is only
 // encrypted.
-func agentTLS(caFile string) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: agentServerName, NextProtos: []string{"http/1.1"}}
+func agentTLS(caFile, name string) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: name, NextProtos: []string{"http/1.1"}}
 	if caFile == "" {
 		config.InsecureSkipVerify = true
 		return config, nil

@@ -48,14 +48,24 @@ func TestPagesInBrowser(t *testing.T) {
 	for _, uid := range []string{"far", "mixture", "slow", "stuck"} { // where the layout changes
 		look(good, "/departures/"+uid+"?still", browser.View{Width: 761, Height: 900}, browser.View{Width: 1061, Height: 900})
 	}
+	wall := browser.View{Width: 1400, Height: 900}
+	phone := browser.View{Width: 360, Height: 740}
+	look(good, "/workloads", append(browser.Views, wall, phone)...)
+	for i, path := range workloadPaths(hub()) { // each wide and narrow, in one of the two schemes
+		look(good, "/"+path+"?still", browser.Views[i%2], browser.Views[3-i%2])
+	}
+	look(good, "/workloads/lastcall-demo/deployment/checkout", wall, phone, browser.View{Width: 761, Height: 900}, browser.View{Width: 1061, Height: 900}, print)
 	look(good, "/?late=1&before=4", wide)
 	look(good, "/nowhere", browser.Views[3])
 	look(good, "/departures/forty", print)
 	look(good, "/episodes/9", print)
 
 	narrow := browser.Views[2]
-	for _, path := range []string{"/", "/places", "/episodes/1", "/episodes/9"} {
+	for _, path := range []string{"/", "/places", "/workloads", "/episodes/1", "/episodes/9"} {
 		look(bad, path, wide, narrow)
+	}
+	for i, path := range workloadPaths(hostileHub()) {
+		look(bad, "/"+path, []browser.View{wide, narrow}[i%2])
 	}
 	for i, uid := range hostile {
 		look(bad, "/departures/"+url.PathEscape(uid)+"?still", []browser.View{wide, narrow}[i%2])

@@ -21,14 +21,14 @@ type departureView struct {
 	Missing               []missingView
 	MissingMore           string
 	Waterfall             *waterfall
-	Episode               string // URL
+	Episode, Workload     string // URLs
 	Open                  string // why the page loads itself again
 }
 
 // figure is one of the few values that matter most.
 type figure struct{ Name, Value, Note, Class string }
 
-type fact struct{ Name, Value, Note string }
+type fact struct{ Name, Value, Note, URL string }
 
 type containerView struct{ Name, Role, PreStop, Ended, Exit string }
 
@@ -62,6 +62,12 @@ func newDepartureView(d report.Departure, root string) departureView {
 	}
 	if d.Episode != 0 {
 		v.Episode = episodeURL(root, d.Episode)
+	}
+	v.Workload = workloadURL(root, d.Namespace, d.Workload)
+	for i := range v.Facts {
+		if v.Facts[i].Name == "Workload" {
+			v.Facts[i].URL = v.Workload
+		}
 	}
 	switch {
 	case d.Pending > 0:
@@ -161,7 +167,7 @@ func facts(d report.Departure) []fact {
 	var f []fact
 	add := func(name, value, note string) {
 		if value != "" {
-			f = append(f, fact{name, value, note})
+			f = append(f, fact{Name: name, Value: value, Note: note})
 		}
 	}
 	add("Pod", report.Visible(d.Pod), "in namespace "+report.Visible(d.Namespace))

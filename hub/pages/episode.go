@@ -11,6 +11,7 @@ import (
 // episodeView is the page of one episode.
 type episodeView struct {
 	Heading, Namespace string
+	Workload           string // URL
 	Summary            string
 	Figures            []figure
 	Timeline           *timeline
@@ -57,6 +58,7 @@ func newEpisodeView(x report.Explanation, root string) episodeView {
 	v := episodeView{
 		Heading:   workloadName(e.Workload, nameRoom),
 		Namespace: report.Visible(e.Namespace),
+		Workload:  workloadURL(root, e.Namespace, e.Workload),
 		Summary:   e.Summary() + ".",
 		Figures:   episodeFigures(x),
 		Timeline:  newTimeline(x.Departures, root),

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/sizing"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -67,6 +68,34 @@ func hostileHub() *fixture {
 			x := explain(id, report.Tag(name()), d)
 			f.episodes = append(f.episodes, x)
 		}
+	}
+	f.workloads = map[string]Workload{}
+	for i, s := range sizedScenes {
+		s.namespace, s.workload, s.container = name(), name()+"/"+name(), name()
+		if s.missing != nil {
+			s.missing = []report.Missing{{Place: name(), Kind: name(), Why: name()}}
+		}
+		w := s.sized(int64(1000 * (i + 1)))
+		a := w.Advice
+		a.Regime.Dataplane, a.Regime.Places, a.Basis = name(), name(), sizing.Basis(name())
+		a.Verdicts = append(a.Verdicts, sizing.Verdict{Code: sizing.Code(name()), Owner: sizing.Owner(name()), Container: name()})
+		if a.Driver != nil {
+			a.Driver.Node, a.Driver.Kind = name(), name()
+		}
+		for j := range w.Account.Places {
+			p := &w.Account.Places[j]
+			p.Node, p.Kind, p.Replica = name(), name(), name()
+		}
+		for j := range w.Account.Points {
+			if w.Account.Points[j].Other != "" {
+				w.Account.Points[j].Other = name()
+			}
+		}
+		for j := range w.Episodes {
+			w.Episodes[j].Tag = report.Tag(name())
+		}
+		f.workloads[s.namespace+"\x1f"+s.workload] = w
+		f.advices.Items = append(f.advices.Items, *a)
 	}
 	for range hostile {
 		f.places = append(f.places, report.Place{Node: name(), Kind: name(), Replica: name(), Backend: name(), Family: ledger.Family(name()), State: report.PlaceState(name()), Why: name(), LastBy: map[string]int{name(): 1}})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/sizing"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -18,6 +19,8 @@ type fixture struct {
 	departures map[string]report.Departure
 	episodes   []report.Explanation
 	places     []report.Place
+	advices    sizing.Advices
+	workloads  map[string]Workload // by namespace and name, with \x1f between them
 	status     report.Status
 	err        error // of everything but Status
 }
@@ -39,6 +42,18 @@ func (f *fixture) Episode(_ context.Context, id int64) (report.Explanation, erro
 	if f.err != nil {
 		return report.Explanation{}, f.err
 	}
+	for _, w := range f.workloads {
+		for _, e := range w.Episodes {
+			if e.ID == id {
+				return report.Explanation{Episode: e}, nil
+			}
+		}
+		for _, p := range w.Account.Points {
+			if p.Episode == id {
+				return report.Explanation{Episode: report.Episode{ID: id, Begun: p.Begun}}, nil
+			}
+		}
+	}
 	return report.Explanation{}, fmt.Errorf("episode %d: %w", id, fs.ErrNotExist)
 }
 
@@ -52,6 +67,16 @@ func (f *fixture) Episodes(_ context.Context, want Filter) ([]report.Episode, er
 		}
 	}
 	return out, f.err
+}
+
+func (f *fixture) Advices(context.Context) (sizing.Advices, error) { return f.advices, f.err }
+
+func (f *fixture) Workload(_ context.Context, namespace, workload string) (Workload, error) {
+	w, ok := f.workloads[namespace+"\x1f"+workload]
+	if !ok && f.err == nil {
+		return w, fmt.Errorf("workload %s: %w", workload, fs.ErrNotExist)
+	}
+	return w, f.err
 }
 
 func (f *fixture) Places(context.Context) ([]report.Place, error) { return f.places, f.err }
@@ -89,6 +114,7 @@ func hub() *fixture {
 		{Node: "node-9", Kind: "kube-proxy", Backend: "ipvs", State: report.PlaceNotMeasured, Why: "kube-proxy runs in IPVS mode, which cannot be timed"},
 		{Node: "node-10", Kind: "kube-proxy", State: report.PlaceNotMeasured, Why: "no agent: the DaemonSet does not tolerate gpu=true:NoSchedule"},
 	}
+	f.workloads, f.advices = workloadScenes()
 	f.status = report.Status{Version: "v0.2.0", StoreBytes: 1 << 20, Departures: 1234, Oldest: t0.Add(-20 * 24 * time.Hour), Lag: 0.3, Agents: []report.Agent{
 		{Node: "node-1", State: report.AgentFollowing, Measured: true, NodeReady: true, Backend: "nftables"},
 		{Node: "node-2", State: report.AgentFollowing, Measured: true, NodeReady: true, Backend: "iptables-nft"},

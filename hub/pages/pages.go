@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/lastcall-k8s/lastcall/hub/report"
+	"github.com/lastcall-k8s/lastcall/hub/sizing"
 )
 
 // Source is what the pages draw: the hub. What does not exist is an error that wraps fs.ErrNotExist.
@@ -29,6 +30,9 @@ type Source interface {
 	Episode(ctx context.Context, id int64) (report.Explanation, error)
 	// Episodes are the newest that match, newest first.
 	Episodes(ctx context.Context, f Filter) ([]report.Episode, error)
+	// Advices are the verdicts on all workloads, Workload is one: "type/name".
+	Advices(ctx context.Context) (sizing.Advices, error)
+	Workload(ctx context.Context, namespace, workload string) (Workload, error)
 	Places(ctx context.Context) ([]report.Place, error)
 	Status(ctx context.Context) (report.Status, error)
 }
@@ -41,14 +45,16 @@ type Filter struct {
 	Limit               int
 }
 
-// New returns a handler of "/", "/episodes/{id}", "/departures/{uid}", "/places" and "/style.css". Links are relative,
-// so it works below a prefix that was stripped. now is the hub's clock, for "3 min ago".
+// New returns a handler of "/", "/episodes/{id}", "/departures/{uid}", "/workloads", "/workloads/{namespace}/{type}/{name}",
+// "/places" and "/style.css". Links are relative, so it works below a prefix that was stripped. now is the hub's clock, for "3 min ago".
 func New(source Source, log *slog.Logger, now func() time.Time) http.Handler {
 	p := &pages{source: source, log: log, now: now, last: map[string]string{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.index)
 	mux.HandleFunc("GET /episodes/{id}", p.episode)
 	mux.HandleFunc("GET /departures/{uid}", p.departure)
+	mux.HandleFunc("GET /workloads", p.workloads)
+	mux.HandleFunc("GET /workloads/{namespace}/{kind}/{name}", p.workload)
 	mux.HandleFunc("GET /places", p.places)
 	mux.HandleFunc("GET /style.css", serveStyle)
 	mux.HandleFunc("GET /", p.unknown)
@@ -67,7 +73,7 @@ type pages struct {
 // page is what every page has.
 type page struct {
 	Title   string
-	Section string // of the navigation: "episodes" or "places"
+	Section string // of the navigation: "episodes", "workloads" or "places"
 	Root    string // the relative way to "/"
 	Style   string // the stylesheet's version
 	Refresh int    // seconds after which the page loads itself again; 0: never
@@ -87,8 +93,8 @@ var styleVersion = func() string {
 
 var templates = func() map[string]*template.Template {
 	t := map[string]*template.Template{}
-	for _, name := range []string{"index", "episode", "departure", "places", "problem"} {
-		t[name] = template.Must(template.ParseFS(files, "html/layout.html", "html/chart.html", "html/"+name+".html"))
+	for _, name := range []string{"index", "episode", "departure", "workloads", "workload", "places", "problem"} {
+		t[name] = template.Must(template.ParseFS(files, "html/layout.html", "html/chart.html", "html/spread.html", "html/"+name+".html"))
 	}
 	return t
 }()

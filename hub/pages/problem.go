@@ -18,7 +18,7 @@ type problem struct {
 // unknown answers for pages that do not exist.
 func (p *pages) unknown(w http.ResponseWriter, r *http.Request) {
 	p.problem(w, r, http.StatusNotFound, problem{"There is no such page",
-		"The hub has pages for episodes, departures and places.", "Begin at the recent episodes."})
+		"The hub has pages for episodes, departures, workloads and places.", "Begin at the recent episodes."})
 }
 
 // missing answers for an episode or a departure that is not there; what names it.

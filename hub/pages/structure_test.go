@@ -71,12 +71,32 @@ func everyPage() (good, bad []string) {
 	for _, uid := range uids() {
 		good = append(good, "/departures/"+uid)
 	}
-	bad = []string{"/", "/places"}
+	good = append(good, "/workloads", "/workloads?verdict=too-short&page=7", "/workloads?text=nobody", "/workloads/prod/deployment/nobody")
+	for _, path := range workloadPaths(hub()) {
+		good = append(good, "/"+path)
+	}
+	bad = []string{"/", "/places", "/workloads"}
+	for _, path := range workloadPaths(hostileHub()) {
+		bad = append(bad, "/"+path)
+	}
 	for i, uid := range hostile {
 		bad = append(bad, "/departures/"+url.PathEscape(uid), "/episodes/"+strconv.Itoa(i+1), "/departures/x"+url.PathEscape(uid),
-			"/?namespace="+url.QueryEscape(uid)+"&workload="+url.QueryEscape(uid)+"&before=3", "/places?node="+url.QueryEscape(uid))
+			"/?namespace="+url.QueryEscape(uid)+"&workload="+url.QueryEscape(uid)+"&before=3", "/places?node="+url.QueryEscape(uid),
+			"/workloads?namespace="+url.QueryEscape(uid)+"&verdict="+url.QueryEscape(uid)+"&text="+url.QueryEscape(uid))
 	}
 	return good, bad
+}
+
+// workloadPaths are those of the pages of all workloads of a hub.
+func workloadPaths(f *fixture) (paths []string) {
+	for key := range f.workloads {
+		namespace, workload, _ := strings.Cut(key, "\x1f")
+		if u := workloadURL("", namespace, workload); u != "" {
+			paths = append(paths, u)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 func TestStructure(t *testing.T) {
@@ -91,7 +111,7 @@ func TestStructure(t *testing.T) {
 
 // ours are the elements that the templates have. Any other came out of a name.
 var ours = strings.Fields("html head body meta title link a header nav main footer section h1 h2 p strong small span bdi abbr code " +
-	"dl div dt dd ul li table caption thead tbody tr th td form label input button details summary " +
+	"dl div dt dd ul li table caption thead tbody tr th td form label input select option button details summary pre code " +
 	"svg desc defs g pattern rect line path text use")
 
 func checkStructure(t *testing.T, page string) {

@@ -13,6 +13,7 @@ import (
 // each, so that names and numbers are text that wraps, can be copied and is read out; the axis' lines are
 // repeated in every row (<use>).
 type chart struct {
+	ID     string // "" of the first on a page; ids in it end with that
 	Flags  []flag
 	Ticks  []tick
 	Breaks []pct

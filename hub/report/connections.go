@@ -6,7 +6,7 @@ import (
 )
 
 // Connections are the new connections to a departing pod after T0 and what became of them, as the nodes' connection
-// tracking showed. Only TCP, only to ports that Services name; every count is a lower bound.
+// tracking showed. Only TCP but for Datagrams, only to ports that Services name; every count is a lower bound.
 type Connections struct {
 	// Own: the pod's own node told, which sees connections whichever way they came.
 	Own bool `json:"own,omitempty"`
@@ -30,6 +30,8 @@ type Connections struct {
 	Reused       int `json:"reused,omitempty"`
 
 	Drain *Draining `json:"drain,omitempty"`
+	// Datagrams are nil if no node's rules sent a UDP flow to the pod.
+	Datagrams *Datagrams `json:"datagrams,omitempty"`
 	// Older: the drain has connections from before T0 too.
 	Older bool `json:"older,omitempty"`
 
@@ -37,6 +39,28 @@ type Connections struct {
 	Incomplete []string `json:"incomplete,omitempty"`
 	// Unwitnessed is how many expected nodes do not witness.
 	Unwitnessed int `json:"unwitnessed,omitempty"`
+}
+
+// Datagrams are the UDP flows that nodes' rules sent to the pod. They go on until kube-proxy has deleted their entries,
+// which it does after its rules are in place.
+type Datagrams struct {
+	New int `json:"new"`
+	// Cleared is when the last of their entries went, in seconds after T0; nil if none went after its path had landed.
+	Cleared *float64 `json:"cleared_seconds,omitempty"`
+	// Open had still an entry when the witness left, about 12 s after the last landing.
+	Open int `json:"open"`
+}
+
+// Words is a sentence.
+func (d Datagrams) Words() string {
+	s := Plural(d.New, "UDP flow") + " to it began after T0"
+	if d.Cleared != nil {
+		s += "; the last entry that still led there was gone at " + Seconds(*d.Cleared)
+	}
+	if d.Open > 0 {
+		s += "; " + Count(d.Open) + " led there still when the witness left"
+	}
+	return s + "."
 }
 
 // Bounds of a count.
@@ -89,6 +113,9 @@ func (c Connections) Words() string {
 	s += "."
 	if d := c.Drain; d != nil && d.Cut > 0 {
 		s += " " + Plural(d.Cut, "connection") + " ended by a reset."
+	}
+	if d := c.Datagrams; d != nil {
+		s += " " + d.Words()
 	}
 	if c.AfterLanding > 0 {
 		s += " " + Plural(c.AfterLanding, "connection") + " reached it after every node had let go: that should not be."

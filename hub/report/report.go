@@ -57,6 +57,10 @@ type Departure struct {
 	// Kept: a place kept the pod on purpose for a while, since no other endpoint was usable
 	// (KEP-1669) or the Service wants it. It got traffic until it stopped serving; not a question of preStop.
 	Kept bool `json:"kept,omitempty"`
+	// Local: some of its paths were of a Service's traffic policy Local.
+	Local bool `json:"local,omitempty"`
+	// Proxies are what the kube-proxies of the measured nodes were; nil if none said anything.
+	Proxies *Proxies `json:"kube_proxies,omitempty"`
 	// Within99 is by when 99 % of the places had landed (upper ends).
 	Within99 *float64 `json:"within_99_seconds,omitempty"`
 
@@ -92,6 +96,12 @@ type Departure struct {
 	Refused *int `json:"refused,omitempty"`
 	// Connections is what the nodes' connection tracking showed; nil while nobody told.
 	Connections *Connections `json:"connections,omitempty"`
+}
+
+// Proxies are what different kube-proxies there were: sorted, with a comma between them, "unknown" if one does not say.
+type Proxies struct {
+	Versions string `json:"versions,omitempty"`
+	MinSync  string `json:"min_sync,omitempty"` // minSyncPeriod, as "1s"
 }
 
 // Late answers a question that may have no answer.
@@ -171,7 +181,7 @@ type Container struct {
 	// Serves: this container has the Service's target port.
 	Serves  bool           `json:"serves,omitempty"`
 	PreStop ledger.PreStop `json:"prestop"`
-	// ExitCode and Finished (seconds after T0) are nil until the container has ended, or if nobody saw it.
+	// ExitCode and Finished (seconds after T0, at the latest) are nil until the container has ended, or if nobody saw it.
 	ExitCode *int32   `json:"exit_code,omitempty"`
 	Finished *float64 `json:"finished_seconds,omitempty"`
 }
@@ -206,6 +216,17 @@ type Episode struct {
 	Most      int       `json:"most_terminating"`    // pods between T0 and the end of their grace at once
 	LastCall  *Span     `json:"last_call,omitempty"` // of the worst departure
 	Worst     string    `json:"worst,omitempty"`     // its UID
+	// Template is the workload's own while its pods left, in a rollout that of the pods that came; nil if nobody read it.
+	Template *Template `json:"template,omitempty"`
+}
+
+// Template is what a workload's pods are configured to do when they leave, as it was read at a moment.
+type Template struct {
+	At         time.Time   `json:"at"`
+	Containers []Container `json:"containers"`
+	Grace      *int64      `json:"grace_seconds,omitempty"`
+	Replicas   *int        `json:"replicas,omitempty"`
+	Recreate   bool        `json:"recreate,omitempty"` // a Deployment with this strategy
 }
 
 // Explanation is the answer to `explain` for a workload or a pod: an episode with its departures, worst first.
@@ -289,6 +310,35 @@ type Status struct {
 	Oldest     time.Time `json:"oldest,omitzero"`
 	// Lag is how far behind the hub is, in seconds: the age of the newest line of the agent furthest behind.
 	Lag float64 `json:"ingest_lag_seconds"`
+	// Consumers are the kinds of places besides kube-proxy of which agents know a replica.
+	Consumers []ConsumerKind `json:"consumers,omitempty"`
+	// Unserved are those that lead to some Service, and of which no agent knows a replica.
+	Unserved []Missing `json:"unserved,omitempty"`
+	// Routes is why it is not known what serves workloads, or may be old.
+	Routes string `json:"routes_error,omitempty"`
+	// Unlisted are namespaces of sidecars whose pods the hub could not list yet.
+	Unlisted []string `json:"unlisted_namespaces,omitempty"`
+}
+
+// ConsumerKind is how the replicas of one kind of consumers are read.
+type ConsumerKind struct {
+	Kind     string  `json:"kind"`
+	Replicas int     `json:"replicas"`
+	Read     int     `json:"read"`
+	Fidelity string  `json:"fidelity,omitempty"`
+	LagBound float64 `json:"lag_bound_seconds,omitempty"`
+	// Unread are the reasons why the others are not, most often first, at most 10; UnreadMore counts the replicas of all others.
+	Unread     []Unread `json:"unread,omitempty"`
+	UnreadMore int      `json:"unread_more,omitempty"`
+}
+
+// Unread is one reason why replicas are not read.
+type Unread struct {
+	Why      string `json:"why"`
+	Replicas int    `json:"replicas"`
+	// Replica is one of them, on Node.
+	Replica string `json:"replica"`
+	Node    string `json:"node"`
 }
 
 // NodeHistory is the answer to `explain node/x`.

@@ -21,6 +21,7 @@ type backend struct {
 	Service struct {
 		Name string `json:"name"`
 	} `json:"service"`
+	Resource *struct{} `json:"resource"`
 }
 
 // ref is a reference of the Gateway API, or of a product's own route.
@@ -31,60 +32,81 @@ type ref struct {
 	Name      string  `json:"name"`
 }
 
-// Add takes in an object as the API writes it in JSON. Kinds that say nothing of Services are passed over.
-func (o *Objects) Add(text []byte) error {
-	var m meta
-	if err := json.Unmarshal(text, &m); err != nil {
-		return fmt.Errorf("read an object: %w", err)
-	}
-	var err error
-	switch m.Kind {
-	case "Service":
-		err = o.addService(m, text)
-	case "IngressClass":
-		err = o.addClass(m, text)
-	case "Ingress":
-		err = o.addIngress(m, text)
-	case "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute":
-		err = o.addRoute(m, text)
-	case "IngressRoute", "IngressRouteTCP", "IngressRouteUDP":
-		err = o.addOwn(m, text, "traefik", "traefik.io")
-	case "HTTPProxy":
-		err = o.addOwn(m, text, "envoy", "projectcontour.io")
-	}
-	if err != nil {
-		return fmt.Errorf("read %s %s/%s: %w", m.Kind, m.Metadata.Namespace, m.Metadata.Name, err)
-	}
-	return nil
+// Object is what of one object is looked at: one of these, or none.
+type Object struct {
+	Service   *Service
+	Class     *Class
+	Reference *Reference
 }
 
-func (o *Objects) addService(m meta, text []byte) error {
+// Parse reads an object as the API writes it in JSON. The objects of a list do not always say their kind, so it is given;
+// "" takes what the object says. Kinds that say nothing of Services are passed over.
+func Parse(kind string, text []byte) (o Object, err error) {
+	var m meta
+	if err := json.Unmarshal(text, &m); err != nil {
+		return o, fmt.Errorf("read an object: %w", err)
+	}
+	if kind == "" {
+		kind = m.Kind
+	}
+	switch kind {
+	case "Service":
+		o.Service, err = service(m, text)
+	case "IngressClass":
+		o.Class, err = class(m, text)
+	case "Ingress":
+		o.Reference, err = ingress(m, text)
+	case "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute":
+		o.Reference, err = route(m, text)
+	case "IngressRoute", "IngressRouteTCP", "IngressRouteUDP":
+		o.Reference, err = own(m, text, "traefik", "traefik.io")
+	case "HTTPProxy":
+		o.Reference, err = own(m, text, "envoy", "projectcontour.io")
+	}
+	if err != nil {
+		return Object{}, fmt.Errorf("read %s %s/%s: %w", kind, m.Metadata.Namespace, m.Metadata.Name, err)
+	}
+	return o, nil
+}
+
+// Add takes in an object.
+func (o *Objects) Add(x Object) {
+	switch {
+	case x.Service != nil:
+		o.Services = append(o.Services, *x.Service)
+	case x.Class != nil:
+		o.Classes = append(o.Classes, *x.Class)
+	case x.Reference != nil:
+		o.References = append(o.References, *x.Reference)
+	}
+}
+
+func service(m meta, text []byte) (*Service, error) {
 	var s struct {
 		Spec struct {
-			ClusterIP                string `json:"clusterIP"`
-			Type                     string `json:"type"`
-			PublishNotReadyAddresses bool   `json:"publishNotReadyAddresses"`
+			ClusterIP                string            `json:"clusterIP"`
+			Type                     string            `json:"type"`
+			PublishNotReadyAddresses bool              `json:"publishNotReadyAddresses"`
+			Selector                 map[string]string `json:"selector"`
 		} `json:"spec"`
 	}
 	err := json.Unmarshal(text, &s)
-	o.Services = append(o.Services, Service{Name: m.name(), Headless: s.Spec.ClusterIP == "None",
-		PublishNotReady: s.Spec.PublishNotReadyAddresses, External: s.Spec.Type == "ExternalName"})
-	return err
+	return &Service{Name: m.name(), Selector: s.Spec.Selector, Headless: s.Spec.ClusterIP == "None",
+		PublishNotReady: s.Spec.PublishNotReadyAddresses, External: s.Spec.Type == "ExternalName"}, err
 }
 
-func (o *Objects) addClass(m meta, text []byte) error {
+func class(m meta, text []byte) (*Class, error) {
 	var c struct {
 		Spec struct {
 			Controller string `json:"controller"`
 		} `json:"spec"`
 	}
 	err := json.Unmarshal(text, &c)
-	o.Classes = append(o.Classes, Class{Name: m.Metadata.Name, Controller: c.Spec.Controller,
-		Default: m.Metadata.Annotations["ingressclass.kubernetes.io/is-default-class"] == "true"})
-	return err
+	return &Class{Name: m.Metadata.Name, Controller: c.Spec.Controller,
+		Default: m.Metadata.Annotations["ingressclass.kubernetes.io/is-default-class"] == "true"}, err
 }
 
-func (o *Objects) addIngress(m meta, text []byte) error {
+func ingress(m meta, text []byte) (*Reference, error) {
 	var i struct {
 		Spec struct {
 			IngressClassName string   `json:"ingressClassName"`
@@ -99,11 +121,12 @@ func (o *Objects) addIngress(m meta, text []byte) error {
 		} `json:"spec"`
 	}
 	err := json.Unmarshal(text, &i)
-	r := Reference{Name: m.name(), Ingress: true, Class: i.Spec.IngressClassName}
+	r := &Reference{Name: m.name(), Ingress: true, Class: i.Spec.IngressClassName}
 	if r.Class == "" {
 		r.Class = m.Metadata.Annotations["kubernetes.io/ingress.class"] // before 1.18, and still read by most
 	}
 	take := func(b backend) {
+		r.Other = r.Other || b.Resource != nil
 		if b.Service.Name != "" {
 			r.Backends = append(r.Backends, Name{r.Namespace, b.Service.Name})
 		}
@@ -116,13 +139,12 @@ func (o *Objects) addIngress(m meta, text []byte) error {
 			take(p.Backend)
 		}
 	}
-	o.References = append(o.References, r)
-	return err
+	return r, err
 }
 
-// addRoute takes in a route of the Gateway API. Its status names the controllers that accepted it, so that no
-// gateway and no class must be looked up.
-func (o *Objects) addRoute(m meta, text []byte) error {
+// route is one of the Gateway API. Its status names the controllers that accepted it, so that no gateway and no
+// class must be looked up.
+func route(m meta, text []byte) (*Reference, error) {
 	var x struct {
 		Spec struct {
 			Rules []struct {
@@ -140,7 +162,7 @@ func (o *Objects) addRoute(m meta, text []byte) error {
 		} `json:"status"`
 	}
 	err := json.Unmarshal(text, &x)
-	r := Reference{Name: m.name()}
+	r := &Reference{Name: m.name()}
 	for _, rule := range x.Spec.Rules {
 		for _, b := range rule.BackendRefs {
 			r.add(b)
@@ -153,12 +175,11 @@ func (o *Objects) addRoute(m meta, text []byte) error {
 			}
 		}
 	}
-	o.References = append(o.References, r)
-	return err
+	return r, err
 }
 
-// addOwn takes in a route of a product's own kind.
-func (o *Objects) addOwn(m meta, text []byte, place, controller string) error {
+// own is a route of a product's own kind.
+func own(m meta, text []byte, place, controller string) (*Reference, error) {
 	var x struct {
 		Spec struct {
 			Routes []struct {
@@ -170,7 +191,7 @@ func (o *Objects) addOwn(m meta, text []byte, place, controller string) error {
 		} `json:"spec"`
 	}
 	err := json.Unmarshal(text, &x)
-	r := Reference{Name: m.name(), Place: place, Controller: controller}
+	r := &Reference{Name: m.name(), Place: place, Controller: controller}
 	for _, route := range x.Spec.Routes {
 		for _, s := range route.Services {
 			r.add(s)
@@ -179,12 +200,15 @@ func (o *Objects) addOwn(m meta, text []byte, place, controller string) error {
 	for _, s := range x.Spec.TCPProxy.Services {
 		r.add(s)
 	}
-	o.References = append(o.References, r)
-	return err
+	return r, err
 }
 
 func (r *Reference) add(b ref) {
-	if b.Name == "" || b.Kind != "" && b.Kind != "Service" || b.Group != nil && *b.Group != "" {
+	switch {
+	case b.Name == "":
+		return
+	case b.Kind != "" && b.Kind != "Service", b.Group != nil && *b.Group != "" && *b.Group != "core":
+		r.Other = true
 		return
 	}
 	n := Name{b.Namespace, b.Name}

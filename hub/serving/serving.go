@@ -6,7 +6,6 @@
 package serving
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -25,6 +24,8 @@ type Way struct {
 // Service is what of a Service decides how it is reached.
 type Service struct {
 	Name
+	// Selector of its pods; empty: somebody else fills its EndpointSlices.
+	Selector map[string]string
 	Headless bool
 	// PublishNotReady: its endpoints stay ready while their pods terminate.
 	PublishNotReady bool
@@ -49,6 +50,8 @@ type Reference struct {
 	// Place is that of a resource that belongs to one controller.
 	Place, Controller string
 	Ingress           bool
+	// Other: it also names something that is no Service, which may lead to any.
+	Other bool
 }
 
 // Objects are all that are looked at.
@@ -114,9 +117,7 @@ func (o Objects) Ways() map[Name][]Way {
 		}
 	}
 	for _, ws := range ways {
-		slices.SortFunc(ws, func(a, b Way) int {
-			return cmp.Or(strings.Compare(a.Place, b.Place), strings.Compare(a.Controller, b.Controller))
-		})
+		slices.SortFunc(ws, byWay)
 	}
 	return ways
 }

@@ -2,6 +2,7 @@ package serving
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,9 +21,11 @@ func TestWays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := o.Add(text); err != nil {
+		x, err := Parse("", text)
+		if err != nil {
 			t.Fatal(err)
 		}
+		o.Add(x)
 	}
 	kubeProxy := Way{Place: "kube-proxy"}
 	want := map[Name][]Way{
@@ -70,13 +73,61 @@ func TestPlaces(t *testing.T) {
 }
 
 func TestBadObjects(t *testing.T) {
-	var o Objects
 	for _, text := range []string{"", "[]", `{"kind":"Ingress","spec":7}`, `{"kind":"Service","spec":{"clusterIP":[]}}`} {
-		if err := o.Add([]byte(text)); err == nil {
+		if _, err := Parse("", []byte(text)); err == nil {
 			t.Errorf("%q is no object", text)
 		}
 	}
-	if err := o.Add([]byte(`{"kind":"ConfigMap","spec":7}`)); err != nil {
-		t.Errorf("an object of no concern: %v", err)
+	if o, err := Parse("", []byte(`{"kind":"ConfigMap","spec":7}`)); err != nil || o != (Object{}) {
+		t.Errorf("an object of no concern: %+v, %v", o, err)
+	}
+}
+
+// TestServes: a workload is reached by the ways of the Services that select its pods.
+func TestServes(t *testing.T) {
+	service := func(ns, name string, headless bool, selector ...string) Service {
+		s := Service{Name: Name{ns, name}, Headless: headless, Selector: map[string]string{}}
+		for i := 0; i < len(selector); i += 2 {
+			s.Selector[selector[i]] = selector[i+1]
+		}
+		return s
+	}
+	kubeProxy, nginx, dns := Way{Place: "kube-proxy"}, Way{"ingress-nginx", "k8s.io/ingress-nginx"}, Way{Place: "dns"}
+	o := Objects{
+		Services: []Service{service("shop", "web", false, "app", "web"), service("shop", "web-0", true, "app", "web", "statefulset.kubernetes.io/pod-name", "web-0"),
+			service("shop", "by-hand", true), service("shop", "api", false, "app", "api", "tier", "front"), service("other", "web", true, "app", "web")},
+		Classes:    []Class{{Name: "nginx", Controller: "k8s.io/ingress-nginx"}},
+		References: []Reference{{Name: Name{"shop", "i"}, Ingress: true, Class: "nginx", Backends: []Name{{"shop", "api"}}}},
+	}
+	x := o.Index()
+	for _, tt := range []struct {
+		name, namespace string
+		labels          map[string]string
+		want            Serves
+	}{
+		{"selected by one and by pod's name", "shop", map[string]string{"app": "web", "more": "x"}, Serves{Ways: []Way{dns, kubeProxy}}},
+		{"all labels of the selector", "shop", map[string]string{"app": "api", "tier": "front"}, Serves{Ways: []Way{nginx, kubeProxy}}},
+		{"not all", "shop", map[string]string{"app": "api"}, Serves{}},
+		{"labels are not known", "shop", nil, Serves{Ways: []Way{dns, nginx, kubeProxy}, Maybe: true}},
+		{"without labels", "shop", map[string]string{}, Serves{}},
+		{"another namespace", "other", map[string]string{"app": "web"}, Serves{Ways: []Way{dns}}},
+		{"a namespace without Services", "none", nil, Serves{Maybe: true}},
+	} {
+		got := x.Serves(tt.namespace, tt.labels)
+		slices.SortFunc(tt.want.Ways, byWay)
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, d)
+		}
+	}
+	if d := cmp.Diff([]Served{{dns, 3, Name{"other", "web"}}, {nginx, 1, Name{"shop", "api"}}, {kubeProxy, 2, Name{"shop", "api"}}}, x.Served()); d != "" {
+		t.Error(d)
+	}
+	if s := x.Serves("shop", map[string]string{"app": "web"}); s.Reaches("traefik") || !s.Reaches("dns") {
+		t.Errorf("%+v", s)
+	}
+	// A route that leads to something that is no Service may lead to anybody.
+	o.References = append(o.References, Reference{Name: Name{"other", "own"}, Place: "traefik", Controller: "traefik.io", Other: true})
+	if s := o.Index().Serves("shop", map[string]string{"app": "web"}); !s.Reaches("traefik") {
+		t.Errorf("%+v", s)
 	}
 }

@@ -9,10 +9,11 @@ import (
 // Advice is a recommendation as the hub gives it: with the configuration that it is about, and what became of the ones before.
 type Advice struct {
 	Recommendation
-	// Containers are those of the configuration, with the ones that serve: of the workload as it is now if Live, else of the last pod
-	// that left, at AsOf.
+	// Containers are those of the configuration, with the ones that serve: of the workload as it is now if Live, as the hub read it at
+	// AsOf while its pods left if Template, else of the last pod that left, at AsOf.
 	Containers []report.Container `json:"containers,omitempty"`
 	Live       bool               `json:"live,omitempty"`
+	Template   bool               `json:"template,omitempty"`
 	AsOf       time.Time          `json:"as_of,omitzero"`
 	// Backtest is nil if there is nothing to tell yet.
 	Backtest *Backtest `json:"backtest,omitempty"`
@@ -27,7 +28,7 @@ type Advices struct {
 	Dropped int      `json:"dropped,omitempty"`
 }
 
-// Live is a workload's configuration as somebody reads it who may: the hub may not.
+// Live is a workload's configuration as somebody reads it: who asks, now, or the hub when pods left.
 type Live struct {
 	Containers []report.Container `json:"containers"`
 	Grace      *int64             `json:"grace_seconds,omitempty"`

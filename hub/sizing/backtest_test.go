@@ -18,7 +18,7 @@ func TestWalk(t *testing.T) {
 	changed := shop(times(40, 4)...)
 	changed.Episodes = with(changed.Episodes, func(i int, e *Episode) {
 		if i >= 30 {
-			e.Regime.MinSync = ptr(10.0)
+			e.Regime.MinSync = "10s"
 		}
 	})
 	burst := shop(times(25, 4)...)

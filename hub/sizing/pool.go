@@ -13,16 +13,11 @@ type Pool struct {
 
 // poolKey is what episodes that are pooled have in common; of nodes within twice as many decides who asks.
 type poolKey struct {
-	dataplane, version, places, policies string
-	minSync                              float64 // -1: unknown
+	dataplane, version, minSync, places, policies string
 }
 
 func keyOf(r Regime) poolKey {
-	k := poolKey{r.Dataplane, r.Version, r.Places, r.Policies, -1}
-	if r.MinSync != nil {
-		k.minSync = *r.MinSync
-	}
-	return k
+	return poolKey{r.Dataplane, r.Version, r.MinSync, r.Places, r.Policies}
 }
 
 // PoolOf pools episodes of all workloads.

@@ -2,6 +2,7 @@ package sizing
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -46,6 +47,8 @@ type Recommendation struct {
 	Departures Departures `json:"departures"`
 	Stuck      []Named    `json:"stuck_places,omitempty"` // most often first, at most 5
 	Missing    []Absent   `json:"missing,omitempty"`      // most often first, at most 20
+	// Consumers are the kinds of places besides kube-proxy in the samples, and what their word is worth.
+	Consumers []Worth `json:"consumers,omitempty"`
 	// MissingMore is how many more there are.
 	MissingMore int      `json:"missing_more,omitempty"`
 	Driver      *Driver  `json:"driver,omitempty"`
@@ -108,6 +111,14 @@ type Named struct {
 	Episodes int `json:"episodes"`
 }
 
+// Worth is what the answers of a kind of consumers show, and how much later than that they may still send, in seconds: that is in the
+// samples, and so in the number.
+type Worth struct {
+	Kind     string  `json:"kind"`
+	Fidelity string  `json:"fidelity"`
+	LagBound float64 `json:"lag_bound_seconds,omitempty"`
+}
+
 // Absent is a place that is not measured, or was not in some departures.
 type Absent struct {
 	report.Missing
@@ -132,6 +143,7 @@ func recommend(in Input, pool Pool, o Options, before time.Time) Recommendation 
 	own := r.count(all)
 	r.departures(in.Episodes)
 	r.missing(in, own)
+	r.worth(in, own)
 	pooled := pool.of(r.Regime, before, o)
 	r.classes(own, pooled, in.Trials, o)
 	r.seconds(own, pooled, o)
@@ -262,6 +274,30 @@ func (r *Recommendation) longer(own []measured) {
 				r.Departures.Longer++
 			}
 		}
+	}
+}
+
+// worth collects the kinds of consumers that are in the samples.
+func (r *Recommendation) worth(in Input, own []measured) {
+	used := map[int64]bool{}
+	for _, m := range own {
+		used[m.id] = true
+	}
+	kinds := map[string]Worth{}
+	for _, e := range in.Episodes {
+		if !used[e.Episode.ID] {
+			continue
+		}
+		for _, d := range e.Departures {
+			for _, k := range d.Kinds {
+				if k.Fidelity != "" {
+					kinds[k.Kind] = Worth{k.Kind, k.Fidelity, max(kinds[k.Kind].LagBound, k.LagBound)}
+				}
+			}
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(kinds)) {
+		r.Consumers = append(r.Consumers, kinds[k])
 	}
 }
 

@@ -34,10 +34,10 @@ func TestRecommend(t *testing.T) {
 		}
 		return es
 	}
-	minSync := func(from int, s float64) func(int, *Episode) {
+	minSync := func(from int, s string) func(int, *Episode) {
 		return func(i int, e *Episode) {
 			if i >= from {
-				e.Regime.MinSync = &s
+				e.Regime.MinSync = s
 			}
 		}
 	}
@@ -81,12 +81,12 @@ func TestRecommend(t *testing.T) {
 		"pool, and more was seen":       {in: shop(1, 20), pool: pool(30, 12), want: "20 s from pool n 30"},
 		"own before pool":               {in: shop(ascending(19, 9)...), pool: pool(30, 12), want: "9 s from own n 19"},
 		"a pool that is too small":      {in: shop(1, 2), pool: pool(18, 12), want: "unknown from none n 2"},
-		"a pool of another regime":      {in: shop(1, 2), pool: with(pool(30, 12), minSync(0, 10)), want: "unknown from none n 2"},
+		"a pool of another regime":      {in: shop(1, 2), pool: with(pool(30, 12), minSync(0, "10s")), want: "unknown from none n 2"},
 		"a pool of larger bursts":       {in: shop(1, 2), pool: with(pool(30, 12), most(func(int) int { return 5 })), want: "12 s from pool n 30"},
 		"a pool of smaller bursts":      {in: Input{Episodes: with(shop(1, 2).Episodes, most(func(int) int { return 5 }))}, pool: pool(30, 12), want: "unknown from none n 2"},
 		"without one of its own":        {in: shop(), pool: pool(30, 12), want: "unknown from none n 0"},
-		"the regime changed":            {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(42, 10))}, want: "unknown from none n 18"},
-		"the regime changed long ago":   {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(41, 10))}, want: "9 s from own n 19"},
+		"the regime changed":            {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(42, "10s"))}, want: "unknown from none n 18"},
+		"the regime changed long ago":   {in: Input{Episodes: with(shop(ascending(60, 9)...).Episodes, minSync(41, "10s"))}, want: "9 s from own n 19"},
 		"the regime has just changed":   {in: Input{Now: &Regime{Dataplane: "iptables-nft", Places: "kube-proxy", Nodes: 3}, Episodes: shop(ascending(60, 9)...).Episodes}, want: "unknown from none n 0"},
 		"twice the nodes":               {in: Input{Now: &Regime{Dataplane: "nftables", Places: "kube-proxy", Nodes: 6}, Episodes: shop(ascending(60, 9)...).Episodes}, want: "9 s from own n 60"},
 		"more nodes than twice":         {in: Input{Now: &Regime{Dataplane: "nftables", Places: "kube-proxy", Nodes: 7}, Episodes: shop(ascending(60, 9)...).Episodes}, want: "unknown from none n 0"},
@@ -349,4 +349,27 @@ func anyHook(r *rand.Rand) ledger.PreStop {
 	n := ptr(int64(r.IntN(60)))
 	return []ledger.PreStop{{Kind: ledger.NoPreStop}, {Kind: ledger.PreStopSleep, Seconds: n}, {Kind: ledger.PreStopExec, Seconds: n, Rest: true},
 		{Kind: ledger.PreStopExec}, {Kind: ledger.PreStopHTTP}, {Kind: ledger.PreStopOther}}[r.IntN(6)]
+}
+
+// TestWorth: what consumers' answers are worth stands beside the number, and makes it no lower bound: the lag is in the samples.
+func TestWorth(t *testing.T) {
+	in := shop(ascending(19, 12)...)
+	for i := range in.Episodes {
+		for j := range in.Episodes[i].Departures {
+			d := &in.Episodes[i].Departures[j]
+			d.Kinds = append(d.Kinds, report.Kind{Kind: "ingress-nginx", Places: 1, Fidelity: "config", LagBound: 1}, report.Kind{Kind: "traefik", Places: 1, Fidelity: "dataplane"})
+		}
+	}
+	r := Recommend(in, Pool{}, Options{})
+	want := []Worth{{"ingress-nginx", "config", 1}, {"traefik", "dataplane", 0}}
+	if !slices.Equal(r.Consumers, want) || r.AtLeast {
+		t.Errorf("%+v, at least %v", r.Consumers, r.AtLeast)
+	}
+	const line = "ingress-nginx: its replicas show what their dataplane will follow, within 1 s, which is in the number; traefik: its replicas show where the next connection goes"
+	if !slices.Contains(r.Argument(), Line{"CONSUMERS", line}) {
+		t.Errorf("%+v", r.Argument())
+	}
+	if r := Recommend(shop(ascending(19, 12)...), Pool{}, Options{}); r.Consumers != nil {
+		t.Errorf("%+v of kube-proxy alone", r.Consumers)
+	}
 }

@@ -11,18 +11,18 @@ import (
 type Regime struct {
 	// Dataplane is the mode of kube-proxy on the nodes, "nftables", or several: "iptables-nft+nftables".
 	Dataplane string `json:"dataplane,omitempty"`
-	Version   string `json:"version,omitempty"` // of kube-proxy, likewise
-	// MinSync is kube-proxy's minSyncPeriod in seconds, where it can be read.
-	MinSync *float64 `json:"min_sync_seconds,omitempty"`
+	// Version and MinSync (minSyncPeriod, "1s") are kube-proxy's, where it says so; of nodes that differ all: "unknown, v1.36.3".
+	Version string `json:"version,omitempty"`
+	MinSync string `json:"min_sync,omitempty"`
 	// Places are the kinds of places that are measured, sorted: "kube-proxy+traefik".
 	Places   string `json:"places,omitempty"`
-	Policies string `json:"policies,omitempty"` // of the Services: "cluster", "cluster+local"
+	Policies string `json:"policies,omitempty"` // of the Services: "local" if some path was of traffic policy Local
 	Nodes    int    `json:"nodes,omitempty"`
 }
 
-// RegimeOf reads off an episode's rows what they say: modes, kinds of places, and how many nodes were expected.
+// RegimeOf reads off an episode's rows what they say: kube-proxy, kinds of places, policies, and how many nodes were expected.
 func RegimeOf(e report.Explanation) Regime {
-	var backends, kinds []string
+	var backends, kinds, versions, minSyncs []string
 	r := Regime{}
 	for _, d := range e.Departures {
 		for _, l := range d.Slowest {
@@ -34,14 +34,27 @@ func RegimeOf(e report.Explanation) Regime {
 			kinds = append(kinds, k.Kind)
 		}
 		r.Nodes = max(r.Nodes, d.Expected)
+		if d.Local {
+			r.Policies = "local"
+		}
+		if p := d.Proxies; p != nil {
+			versions, minSyncs = append(versions, words(p.Versions)...), append(minSyncs, words(p.MinSync)...)
+		}
 	}
-	r.Dataplane, r.Places = set(backends), set(kinds)
+	r.Dataplane, r.Places, r.Version, r.MinSync = set("+", backends), set("+", kinds), set(", ", versions), set(", ", minSyncs)
 	return r
 }
 
-func set(words []string) string {
+func set(sep string, words []string) string {
 	slices.Sort(words)
-	return strings.Join(slices.Compact(words), "+")
+	return strings.Join(slices.Compact(words), sep)
+}
+
+func words(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ", ")
 }
 
 // differs says in what an episode's regime differs from the current one, "" if in nothing that counts.
@@ -51,7 +64,7 @@ func (a Regime) differs(now Regime) string {
 		return "dataplane"
 	case a.Version != now.Version:
 		return "version"
-	case !equal(a.MinSync, now.MinSync):
+	case a.MinSync != now.MinSync:
 		return "minSyncPeriod"
 	case a.Places != now.Places:
 		return "places"
@@ -61,13 +74,6 @@ func (a Regime) differs(now Regime) string {
 		return "nodes"
 	}
 	return ""
-}
-
-func equal[T comparable](a, b *T) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
 }
 
 // Burst is the class of an episode by the most pods that were terminating at once.

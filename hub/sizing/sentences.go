@@ -176,7 +176,7 @@ func (v Verdict) ToDo() string {
 	case LongerThanNeeded:
 		return fmt.Sprintf("Let %s sleep %s in preStop, if rollouts and drains are to be faster.", container(v.Container), secs(max(*v.Needs, 1)))
 	case TooFew, NothingLeft:
-		return "Wait for more rollouts."
+		return "Wait for more rollouts. `kubectl lastcall measure` has a first answer in 90 s."
 	case Unreadable:
 		if v.Container == "" {
 			return "Declare the containerPort of the container that serves."
@@ -234,7 +234,7 @@ func (r Recommendation) Argument() (ls []Line) {
 	add("WHY", r.why())
 	add("BASIS", r.basis())
 	if d := r.Driver; d != nil {
-		s := fmt.Sprintf("without %s %s would do; it alone was later than that in %d of %s", name(d.Node), secs(d.Seconds), d.Episodes, report.Plural(d.Of, "episode"))
+		s := fmt.Sprintf("without %s %s would do; it alone was later than that in %d of %s", name(d.who()), secs(d.Seconds), d.Episodes, report.Plural(d.Of, "episode"))
 		if d.Episodes < repeated {
 			s += ", which may have been an accident"
 		}
@@ -243,6 +243,7 @@ func (r Recommendation) Argument() (ls []Line) {
 	if r.Episodes.Stuck > 0 {
 		add("STUCK", fmt.Sprintf("%d of %s had a stuck place: sleeping cannot fix that, and it is not in the number", r.Episodes.Stuck, report.Plural(r.Episodes.Used, "episode")))
 	}
+	add("CONSUMERS", r.consumerWords())
 	add("MISSING", r.missingWords())
 	add("GRACE", r.graceWords())
 	add("COST", r.costWords())
@@ -320,8 +321,8 @@ func (r Recommendation) regimeWords() string {
 	if g.Version == "" {
 		unknown = append(unknown, "version")
 	}
-	if g.MinSync != nil {
-		parts = append(parts, "minSyncPeriod "+report.Seconds(*g.MinSync))
+	if g.MinSync != "" {
+		parts = append(parts, "minSyncPeriod "+report.Visible(g.MinSync))
 	} else {
 		unknown = append(unknown, "minSyncPeriod")
 	}
@@ -330,6 +331,9 @@ func (r Recommendation) regimeWords() string {
 	}
 	if g.Nodes > 0 {
 		parts = append(parts, report.Plural(g.Nodes, "node"))
+	}
+	if g.Policies != "" {
+		parts = append(parts, "traffic policy "+report.Visible(g.Policies))
 	}
 	burst := "bursts of " + string(r.Class.Burst)
 	if r.Class.OrLarger {
@@ -347,6 +351,23 @@ func basisWords(b Basis) string {
 		return "trials of `measure`, one regime"
 	}
 	return "own episodes"
+}
+
+// consumerWords says what the samples of consumers are worth.
+func (r Recommendation) consumerWords() string {
+	var parts []string
+	for i, w := range r.Consumers {
+		if i == 5 {
+			parts = append(parts, fmt.Sprintf("and %s more", report.Count(len(r.Consumers)-i)))
+			break
+		}
+		s := name(w.Kind) + ": " + report.Visible(report.Kind{Fidelity: w.Fidelity, LagBound: w.LagBound}.FidelityWords())
+		if w.LagBound > 0 {
+			s += ", which is in the number"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (r Recommendation) missingWords() string {

@@ -9,8 +9,10 @@ import (
 
 // Stopping is how the workload's newest pods stopped, in k of n: n are the departures of which it is known.
 type Stopping struct {
-	Ended  int `json:"ended"`  // departures whose serving container's end is known
-	Killed int `json:"killed"` // of these, by SIGKILL after the whole grace period
+	Ended int `json:"ended"` // departures whose serving container's end is known
+	// Exits are their exit codes, and how often; of several containers that serve, the largest.
+	Exits  map[int32]int `json:"exits,omitempty"`
+	Killed int           `json:"killed"` // of these, by SIGKILL after the whole grace period
 	// Of the killed: preStop had taken the whole grace period, so there was no time to stop; nothing was connected any more, so
 	// it did not listen to SIGTERM; or there were connections. Of the others nobody knows.
 	NoTime   int `json:"no_time"`
@@ -66,14 +68,14 @@ func stoppingOf(es []Episode) (s Stopping, drain Drain) {
 
 func (s *Stopping) add(d report.Departure, w Witness, drain *Drain) {
 	killed, known := false, false
-	drained := 0.0
+	code, drained := int32(0), 0.0
 	for _, c := range d.Containers {
 		s.hook(c, d.Grace, w)
 		if !c.Serves || c.Finished == nil || c.ExitCode == nil {
 			continue
 		}
-		known = true
-		// Finished is when the agent learnt of it, and not before it happened; the kubelet counts from up to 2 s after T0.
+		known, code = true, max(code, *c.ExitCode)
+		// Finished is at the latest, so never before it happened; the kubelet counts from up to 2 s after T0.
 		if *c.ExitCode == exitKilled && d.Grace != nil && *d.Grace > 0 && *c.Finished >= float64(*d.Grace) {
 			killed = true
 		}
@@ -90,6 +92,10 @@ func (s *Stopping) add(d report.Departure, w Witness, drain *Drain) {
 	}
 	if known {
 		s.Ended++
+		if s.Exits == nil {
+			s.Exits = map[int32]int{}
+		}
+		s.Exits[code]++
 	}
 	switch {
 	case killed:
@@ -145,7 +151,7 @@ func (s *Stopping) beside(d report.Departure) {
 	}
 	left, seen := "", false
 	for _, c := range d.Containers {
-		if c.Serves || c.Finished == nil {
+		if c.Serves || c.Finished == nil || *c.Finished <= 0 { // one that had ended before the pod left was in nobody's way
 			continue
 		}
 		seen = true

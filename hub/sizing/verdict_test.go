@@ -157,6 +157,7 @@ var cases = []struct {
 	{"the kubelet says that the hook fails", witnessed(shopWith(41, 11.7, hooked(ledger.PreStopExec)), Witness{HookFailed: ptr(true)}), Options{}, []Code{HookFails, Unreadable}},
 	{"a proxy leaves first", shopWith(41, 11.7, sleeping(15), beside("istio-proxy", 1.2), lost), Options{}, []Code{LeavesFirst, Fits}},
 	{"a helper leaves first", shopWith(41, 11.7, sleeping(15), beside("logger", 1.2)), Options{}, []Code{Fits, LeavesFirst}},
+	{"a helper had ended before the pod left", shopWith(41, 11.7, sleeping(15), beside("setup", 0)), Options{}, []Code{Fits}},
 	{"preStop takes all of the grace", shopWith(41, 11.7, sleeping(30), killed(41)), Options{}, []Code{NoTimeToStop, LongerThanNeeded}},
 	{"cuts connections", witnessed(shopWith(41, 11.7, sleeping(15)), Witness{Cut: ptr(4)}), Options{}, []Code{CutsAtStop, Fits}},
 	{"long-lived connections", witnessed(shopWith(41, 11.7, sleeping(15), killed(38)), Witness{Open: ptr(6)}), Options{}, []Code{DrainsTooLong, Fits}},

@@ -43,19 +43,28 @@ type installed struct {
 
 // TestInstalled: what users install answers what users ask.
 func TestInstalled(t *testing.T) {
-	c := testbed.RequireCluster(t, testbed.Spec{Name: "lastcall-installed", Audit: true})
+	// A kube-proxy that was stopped may need two syncs: with a second between them, as by default, 9 episodes are too few for all
+	// restarts of recommendsRight to stay within what they showed.
+	c := testbed.RequireCluster(t, testbed.Spec{Name: "lastcall-installed", Audit: true,
+		KubeProxy: []string{"nftables.minSyncPeriod=200ms", "iptables.minSyncPeriod=200ms"}})
 	i := &installed{world: &world{Cluster: c, client: c.Client()}}
 	i.install(t)
+	p := i.prometheus(t, besides)
+	late := i.shop(t, "watched", 2, 0)
+	t.Run("two departures are late", func(t *testing.T) { lateTwice(t, late, p) })
 	t.Run("a rollout is explained", func(t *testing.T) { explainRollout(t, i) })
 	t.Run("a straggler is named, and is stuck before", func(t *testing.T) { explainStraggler(t, i) })
 	t.Run("it works, says check", func(t *testing.T) { checkWorks(t, i) })
 	t.Run("the hub begins anew", func(t *testing.T) { hubRestarts(t, i) })
 	t.Run("pages of real departures", func(t *testing.T) { realPages(t, i) })
+	t.Run("every panel shows what happened", func(t *testing.T) { watched(t, p) })
 	t.Run("a StatefulSet and a DaemonSet", func(t *testing.T) { otherKinds(t, i) })
+	t.Run("measured by a canary, before any rollout", func(t *testing.T) { canaries(t, i) })
 	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
 	t.Run("no token, no answer", func(t *testing.T) { refused(t, i) })
 	t.Run("its books balance", func(t *testing.T) { inBalance(t, i) })
 	t.Run("upgraded in the middle of a rollout", func(t *testing.T) { upgraded(t, i) })
+	t.Run("what it recommends is right", func(t *testing.T) { recommendsRight(t, i) })
 	t.Run("uninstalled", func(t *testing.T) { uninstalled(t, i) })
 }
 
@@ -272,8 +281,12 @@ func realPages(t *testing.T, i *installed) {
 	d := x.Departures[0]
 	base := "http://" + i.forward(t, 9752)
 	b := browser.Start(t)
-	for _, path := range []string{"/", "/places", fmt.Sprintf("/episodes/%d", x.Episode.ID), "/departures/" + d.UID} {
-		for _, v := range browser.Views {
+	for _, path := range []string{"/", "/places", fmt.Sprintf("/episodes/%d", x.Episode.ID), "/departures/" + d.UID, "/workloads", "/workloads/" + s.namespace + "/deployment/shop?still"} {
+		views := browser.Views
+		if strings.HasPrefix(path, "/workloads") {
+			views = []browser.View{views[0], views[3]} // all four in hub/pages
+		}
+		for _, v := range views {
 			p := b.Open(t, base+path, v)
 			if p.Status != http.StatusOK {
 				t.Errorf("%s: %d", path, p.Status)
@@ -351,7 +364,7 @@ func upgraded(t *testing.T, i *installed) {
 	if _, err := i.client.AppsV1().DaemonSets(system).Patch(t.Context(), "lastcall-agent", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	i.upgrade(t, "agent.eventsMiB=4", "hub.episodeGap=30s")
+	i.upgrade(t, "agent.eventsMiB=4", "hub.episodeGap=1s") // recommendsRight counts on it
 	within(t, time.Minute, func() error {
 		out, said, err := i.ask(t, "check")
 		if err != nil || !strings.Contains(out, "2 of 2 nodes") {

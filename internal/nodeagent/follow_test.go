@@ -29,7 +29,7 @@ func TestFollowGoesOn(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	a := &Agent{Node: "n", exited: make(chan struct{}), grown: make(chan struct{}), http: &http.Client{Transport: &http.Transport{
+	a := &Agent{Node: "n", v1: "http://127.0.0.1/v1", exited: make(chan struct{}), grown: make(chan struct{}), http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", server.Listener.Addr().String())
 		}}}}

@@ -14,7 +14,7 @@ import (
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // Stored is an episode as the hub stores it: a row for each departure, three nodes of which one was last.
-func Stored(id int64, workload string, begun time.Time, calls []float64, minSync *float64) sizing.Episode {
+func Stored(id int64, workload string, begun time.Time, calls []float64, minSync string) sizing.Episode {
 	var e sizing.Episode
 	e.Episode = report.Episode{ID: id, Namespace: "sim", Workload: workload, Begun: begun, Ended: begun, Left: len(calls), Most: len(calls)}
 	for i, s := range calls {
@@ -78,17 +78,17 @@ func Change(w World, r *rand.Rand, runs int) (c Changed) {
 		var in, blind sizing.Input
 		before := 20 + r.IntN(40)
 		draw := func(i int) sizing.Episode {
-			world, sync := w, 1.0
+			world, sync := w, "1s"
 			if i >= before {
-				world, sync = slow, 10
+				world, sync = slow, "10s"
 			}
-			return Stored(int64(i), "deployment/a", epoch.Add(time.Duration(i)*time.Hour), world.Episode(r), &sync)
+			return Stored(int64(i), "deployment/a", epoch.Add(time.Duration(i)*time.Hour), world.Episode(r), sync)
 		}
 		since := r.IntN(40)
 		for i := range before + since {
 			e := draw(i)
 			in.Episodes = append(in.Episodes, e)
-			e.Regime.MinSync = nil
+			e.Regime.MinSync = ""
 			blind.Episodes = append(blind.Episodes, e)
 		}
 		next := draw(before + since)
@@ -138,7 +138,7 @@ func PoolStudy(w World, r *rand.Rand, runs int) (p Pooled) {
 		var apart []sizing.Sample
 		draw := func(step, workload int, shared float64) sizing.Episode {
 			begun := epoch.Add(time.Duration(step)*time.Hour + time.Duration(r.IntN(20))*time.Second)
-			return Stored(int64(step*100+workload), fmt.Sprint("deployment/", workload), begun, w.episode(r, shared), nil)
+			return Stored(int64(step*100+workload), fmt.Sprint("deployment/", workload), begun, w.episode(r, shared), "")
 		}
 		for step := range steps {
 			shared := r.NormFloat64()

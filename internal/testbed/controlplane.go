@@ -22,7 +22,7 @@ import (
 // without heartbeats (a thin one) stays Ready; without nodeipam the pod CIDRs
 // are ours to give.
 var controllers = []string{
-	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "job-controller",
+	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "job-controller", "ttl-after-finished-controller",
 	"endpointslice-controller", "endpointslice-mirroring-controller",
 	"namespace-controller", "serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller",
 	"garbage-collector-controller", "pod-garbage-collector-controller", "disruption-controller", "clusterrole-aggregation-controller",

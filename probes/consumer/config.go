@@ -20,6 +20,8 @@ type Config struct {
 
 	// Self is the pod that this agent is a sidecar in, as "namespace/name": the replica that is beside it.
 	Self string `json:"-"`
+	// Namespaces is the directory of the pods' network namespaces, "" if none is entered: see dialIn.
+	Namespaces string `json:"-"`
 
 	kinds  []Kind
 	rules  []rule
@@ -47,6 +49,8 @@ type Pods struct {
 	Port      uint16            `json:"port,omitempty"`
 	PortName  string            `json:"portName,omitempty"`
 	Path      string            `json:"path,omitempty"`
+	// Local: it listens on its pod's localhost only.
+	Local bool `json:"local,omitempty"`
 }
 
 type rule struct {
@@ -128,6 +132,15 @@ func (c *Config) add(x *Consumer) error {
 		if f.Port == 0 && f.PortName == "" {
 			errs = append(errs, errors.New("pods.port or pods.portName is needed"))
 		}
+		if x.Pods.Local {
+			f.Local, f.Unread = f.Port, fmt.Sprintf("it listens on 127.0.0.1:%d of its pod", f.Port)
+			if f.Port == 0 {
+				errs = append(errs, errors.New("pods.port: is needed with local"))
+			}
+			if kind.Named {
+				errs = append(errs, errors.New("pods.local: a DNS server that listens on localhost serves nobody else"))
+			}
+		}
 		c.rules = append(c.rules, rule{f, x.Place})
 	}
 	return errors.Join(errs...)
@@ -144,6 +157,9 @@ func (c Config) Kind(name string) (Kind, bool) {
 	}
 	return kindNamed(name)
 }
+
+// Alone reports whether only consumers beside the agent are read: no pod has to be looked for.
+func (c Config) Alone() bool { return len(c.beside) > 0 && len(c.finders()) == 0 }
 
 // finders are those of the configuration first: what is said by hand goes before what is known.
 func (c Config) finders() []rule {

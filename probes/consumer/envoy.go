@@ -18,9 +18,9 @@ import (
 var envoy = Kind{
 	Name: "envoy", Fidelity: ShowsDataplane, Lag: time.Second, LagGone: 100 * time.Millisecond,
 	Find: []Finder{
-		{Product: "Contour", Labels: map[string]string{"app": "envoy"}, Container: "envoy", Unread: "its admin interface listens on 127.0.0.1:9001 of its pod"},
-		{Product: "Envoy Gateway", Labels: map[string]string{"app.kubernetes.io/managed-by": "envoy-gateway", "app.kubernetes.io/component": "proxy"}, Container: "envoy", Unread: "its admin interface listens on 127.0.0.1:19000 of its pod"},
-		{Product: "Istio gateway", Labels: map[string]string{"istio": "ingressgateway"}, Container: "istio-proxy", Unread: "its admin interface listens on 127.0.0.1:15000 of its pod"},
+		{Product: "Contour", Labels: map[string]string{"app": "envoy"}, Container: "envoy", Unread: "its admin interface listens on 127.0.0.1:9001 of its pod", Local: 9001},
+		{Product: "Envoy Gateway", Labels: map[string]string{"app.kubernetes.io/managed-by": "envoy-gateway", "app.kubernetes.io/component": "proxy"}, Container: "envoy", Unread: "its admin interface listens on 127.0.0.1:19000 of its pod", Local: 19000},
+		{Product: "Istio gateway", Labels: map[string]string{"istio": "ingressgateway"}, Container: "istio-proxy", Unread: "its admin interface listens on 127.0.0.1:15000 of its pod", Local: 15000},
 	},
 	Open: func(s Source) (*Reader, error) {
 		g := newGetter(s)

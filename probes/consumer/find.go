@@ -21,6 +21,8 @@ type Finder struct {
 	Port     uint16
 	// Unread is why a replica cannot be read from its node, "" if it can.
 	Unread string
+	// Local is the port where it listens on its pod's localhost: it can be read by who enters the pod's network namespace.
+	Local uint16
 
 	tls, skipVerify bool
 	path            string
@@ -82,7 +84,7 @@ func (c Config) Find(pods []Pod) (replicas []Replica, notes []string) {
 			if p.Terminating || taken[name] || !f.matches(p) {
 				continue
 			}
-			r, up := f.replica(f.kind, p, c.domain())
+			r, up := f.replica(f.kind, p, c.domain(), c.Namespaces)
 			if !up {
 				continue
 			}
@@ -94,8 +96,10 @@ func (c Config) Find(pods []Pod) (replicas []Replica, notes []string) {
 			replicas = append(replicas, r)
 		}
 		if matches > read {
-			notes = append(notes, fmt.Sprintf("%s: the labels %s match %d pods on this node, of which %d are read; narrow them",
-				f.kind, labelText(f.Labels), matches, read))
+			why := fmt.Sprintf("the labels %s match %d pods on this node, of which %d are read; narrow them", labelText(f.Labels), matches, read)
+			notes = append(notes, f.kind+": "+why)
+			// Whom they send to nobody knows: they are replicas that are not read, all of them one.
+			replicas = append(replicas, Replica{Kind: f.kind, Name: fmt.Sprintf("%d more", matches-read), Unread: why})
 		}
 	}
 	for _, s := range c.beside {
@@ -103,6 +107,8 @@ func (c Config) Find(pods []Pod) (replicas []Replica, notes []string) {
 	}
 	return replicas, notes
 }
+
+var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 func (f Finder) matches(p Pod) bool {
 	if len(f.Labels) == 0 || f.Namespace != "" && f.Namespace != p.Namespace {
@@ -117,12 +123,16 @@ func (f Finder) matches(p Pod) bool {
 }
 
 // replica is the pod as one; ok is false while its container does not run or it has no address.
-func (f Finder) replica(kind string, p Pod, domain string) (r Replica, ok bool) {
+func (f Finder) replica(kind string, p Pod, domain, namespaces string) (r Replica, ok bool) {
 	c, port := f.container(p.Containers)
 	if c == nil || !c.Running || len(p.IPs) == 0 {
 		return r, false
 	}
 	r = Replica{Kind: kind, Name: p.Namespace + "/" + p.Name, Instance: p.UID + "/" + c.ID, Unread: f.Unread}
+	if f.Local != 0 && namespaces != "" {
+		r.Unread, r.Source = "", Source{Addr: netip.AddrPortFrom(localhost, f.Local), TLS: f.tls, SkipVerify: f.skipVerify, Path: f.path, Pod: p.IPs[0].Unmap(), Namespaces: namespaces}
+		return r, true
+	}
 	if r.Unread != "" {
 		r.Unread += ": run `lastcall agent` beside it, see docs/consumers.md"
 		return r, true

@@ -93,11 +93,14 @@ func TestWideLabels(t *testing.T) {
 		pods = append(pods, pod(fmt.Sprintf("p%03d", i), map[string]string{"tier": "front"}))
 	}
 	rs, notes := c.Find(pods)
-	if len(rs) != maxReplicas || len(notes) != 1 || notes[0] != "envoy: the labels tier=front match 300 pods on this node, of which 16 are read; narrow them" {
+	if len(rs) != maxReplicas+1 || len(notes) != 1 || notes[0] != "envoy: the labels tier=front match 300 pods on this node, of which 16 are read; narrow them" {
 		t.Errorf("%d replicas, %q", len(rs), notes)
 	}
+	if last := rs[maxReplicas]; last.Name != "284 more" || last.Kind != "envoy" || !strings.HasPrefix(last.Unread, "the labels tier=front match 300 pods") {
+		t.Errorf("those that are not read: %+v", last)
+	}
 	again, _ := c.Find(append(pods[100:], pods[:100]...))
-	if d := cmp.Diff(rs, again, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
+	if d := cmp.Diff(rs, again, cmp.Comparer(func(a, b Source) bool { return a == b })); d != "" {
 		t.Errorf("another order of pods, another choice:\n%s", d)
 	}
 }

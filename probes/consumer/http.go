@@ -64,7 +64,7 @@ func (g *getter) get(ctx context.Context, path, accept string, parse func(*http.
 	defer a.Body.Close()
 	switch {
 	case a.StatusCode >= 300 && a.StatusCode < 400:
-		return fmt.Errorf("GET %s answers with a redirect to %.100q, which is not followed; is it the right port?", path, a.Header.Get("Location"))
+		return fmt.Errorf("GET %s answers with a redirect to %.100q, which is not followed; is it the right port?", path, host(a.Header.Get("Location")))
 	case a.StatusCode != http.StatusOK:
 		return fmt.Errorf("GET %s answers with status %d; is it the right port?", path, a.StatusCode)
 	}
@@ -78,6 +78,15 @@ func (g *getter) get(ctx context.Context, path, accept string, parse func(*http.
 		return fmt.Errorf("GET %s: %w", path, broken(err))
 	}
 	return nil
+}
+
+// host is all that is told of where a redirect leads: the rest may hold what is nobody's business.
+func host(location string) string {
+	u, err := url.Parse(location)
+	if err != nil || u.Host == "" {
+		return "another path"
+	}
+	return u.Host
 }
 
 type readMarking struct{ *bounded }
@@ -100,7 +109,7 @@ func plain(err error) error {
 	switch {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return errCertificate
-	case errors.As(err, new(*net.OpError)), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+	case errors.As(err, new(*net.OpError)), errors.As(err, new(outside)), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return err
 	}

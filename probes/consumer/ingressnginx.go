@@ -17,7 +17,7 @@ var ingressNginx = Kind{
 	Name: "ingress-nginx", Fidelity: ShowsConfig, Lag: time.Second,
 	Find: []Finder{{Product: "ingress-nginx",
 		Labels:    map[string]string{"app.kubernetes.io/name": "ingress-nginx", "app.kubernetes.io/component": "controller"},
-		Container: "controller", Unread: "its status server listens on 127.0.0.1:10246 of its pod"}},
+		Container: "controller", Unread: "its status server listens on 127.0.0.1:10246 of its pod", Local: 10246}},
 	Open: func(s Source) (*Reader, error) {
 		g := newGetter(s)
 		return &Reader{Close: g.close, Read: func(ctx context.Context, _ []Want, active Active) (Answer, error) {

@@ -24,6 +24,10 @@ type Source struct {
 	Path string
 	// Domain is the cluster's DNS domain.
 	Domain string
+	// Pod, if it is given, is the address of the pod in whose network namespace the connection is made, and Namespaces the
+	// directory where that is found.
+	Pod        netip.Addr
+	Namespaces string
 }
 
 // ParseSource reads "unix:/path" or a URL whose host is an IP address or localhost: the agent resolves no
@@ -66,9 +70,9 @@ func (s Source) String() string {
 	case s.Unix != "":
 		return "unix:" + s.Unix + s.Path
 	case s.TLS:
-		return "https://" + s.Addr.String() + s.Path
+		return "https://" + s.Addr.String() + s.Path + s.inside()
 	}
-	return s.Addr.String() + s.Path
+	return s.Addr.String() + s.Path + s.inside()
 }
 
 func (s Source) dial(ctx context.Context) (net.Conn, error) {
@@ -76,7 +80,17 @@ func (s Source) dial(ctx context.Context) (net.Conn, error) {
 	if s.Unix != "" {
 		return d.DialContext(ctx, "unix", s.Unix)
 	}
+	if s.Pod.IsValid() {
+		return dialIn(ctx, s.Namespaces, s.Pod, s.Addr)
+	}
 	return d.DialContext(ctx, "tcp", s.Addr.String())
+}
+
+func (s Source) inside() string {
+	if !s.Pod.IsValid() {
+		return ""
+	}
+	return " of the pod at " + s.Pod.String()
 }
 
 // errBroken: the connection was refused or broke. Whoever answers next may be another process, which never had

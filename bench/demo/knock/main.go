@@ -1,5 +1,5 @@
-// Command knock is the demo's client: it requests a page over a new connection each time, at a fixed rate, and
-// says what failed.
+// Command knock is the demo's client: it requests a page over a new connection each time, at a fixed rate, of each of its targets in
+// turn, and says what failed.
 package main
 
 import (
@@ -22,15 +22,16 @@ import (
 type Tally struct {
 	At      time.Time      `json:"at"`
 	Started int            `json:"started"`
-	Failed  map[string]int `json:"failed,omitempty"` // by kind: refused, reset, timeout, other
+	Failed  map[string]int `json:"failed,omitempty"` // by kind: refused, reset, timeout, other, or the status of an HTTP answer
 }
 
 func main() {
 	rate := flag.Int("rate", 100, "requests per second")
 	duration := flag.Duration("for", 15*time.Minute, "stop after this time")
+	host := flag.String("host", "", "name that an ingress controller knows the shop by")
 	flag.Parse()
-	if flag.NArg() != 1 || *rate < 1 || *rate > 10_000 {
-		fmt.Fprintln(os.Stderr, "usage: knock [--rate=100] [--for=15m] HOST:PORT")
+	if flag.NArg() < 1 || *rate < 1 || *rate > 10_000 {
+		fmt.Fprintln(os.Stderr, "usage: knock [--rate=100] [--for=15m] [--host=NAME] HOST:PORT...")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -38,7 +39,8 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, *duration)
 	defer cancel()
 
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	// A machine that is busy takes more than a second at times; what a pod that is gone was sent is lost for good.
+	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	var mu sync.Mutex
 	var pending sync.WaitGroup
 	now := Tally{At: time.Now(), Failed: map[string]int{}}
@@ -52,7 +54,7 @@ func main() {
 		json.NewEncoder(os.Stdout).Encode(now)
 		now = Tally{At: time.Now(), Failed: map[string]int{}}
 	}
-	for ctx.Err() == nil {
+	for n := 0; ctx.Err() == nil; {
 		select {
 		case <-ctx.Done():
 		case <-second.C:
@@ -62,9 +64,11 @@ func main() {
 			mu.Lock()
 			now.Started++
 			mu.Unlock()
+			url := "http://" + flag.Arg(n%flag.NArg()) + "/"
+			n++
 			go func() {
 				defer pending.Done()
-				if kind := request(client, "http://"+flag.Arg(0)+"/"); kind != "" {
+				if kind := request(client, url, *host); kind != "" {
 					mu.Lock()
 					now.Failed[kind]++
 					mu.Unlock()
@@ -77,8 +81,13 @@ func main() {
 }
 
 // request returns how a request failed, "" if it did not.
-func request(c *http.Client, url string) string {
-	resp, err := c.Get(url)
+func request(c *http.Client, url, host string) string {
+	q, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err.Error()
+	}
+	q.Host = host // "" is that of the URL
+	resp, err := c.Do(q)
 	if err == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
@@ -93,6 +102,8 @@ func request(c *http.Client, url string) string {
 		return "reset"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
+	case err == nil:
+		return resp.Status
 	}
 	return "other"
 }

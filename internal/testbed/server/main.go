@@ -5,6 +5,7 @@
 // silence until the client closes). What it does on SIGTERM is a choice:
 //
 //	stop    close everything and exit at once, like most servers (default)
+//	cut     reset the plain TCP connections that are open, and exit at once
 //	drain   stop accepting, finish what runs, at most --drain, then exit
 //	ignore  nothing: SIGKILL comes at the end of the grace period
 //
@@ -42,7 +43,7 @@ func main() {
 	var (
 		port    = flag.String("port", env("PORT", "8080"), "HTTP port")
 		tcpPort = flag.String("tcp-port", env("TCP_PORT", "8081"), "TCP port, empty for none")
-		onTerm  = flag.String("on-sigterm", env("ON_SIGTERM", "stop"), "stop, drain or ignore")
+		onTerm  = flag.String("on-sigterm", env("ON_SIGTERM", "stop"), "stop, cut, drain or ignore")
 		drain   = flag.Duration("drain", envDuration("DRAIN", 30*time.Second), "longest drain")
 		name    = flag.String("name", env("NAME", host), "what to answer")
 	)
@@ -52,10 +53,10 @@ func main() {
 	switch *onTerm {
 	case "ignore":
 		signal.Ignore(syscall.SIGTERM)
-	case "stop", "drain":
+	case "stop", "cut", "drain":
 		signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	default:
-		log.Fatalf("--on-sigterm %q: want stop, drain or ignore", *onTerm)
+		log.Fatalf("--on-sigterm %q: want stop, cut, drain or ignore", *onTerm)
 	}
 
 	web := &http.Server{Addr: ":" + *port, Handler: handler(*name)}
@@ -76,7 +77,10 @@ func main() {
 	log.Printf("%s serves HTTP on %s, TCP on %s; on SIGTERM: %s", *name, *port, *tcpPort, *onTerm)
 	<-stop
 	log.Print("told to stop")
-	if *onTerm == "drain" {
+	switch *onTerm {
+	case "cut":
+		plain.cut()
+	case "drain":
 		ctx, cancel := context.WithTimeout(context.Background(), *drain)
 		defer cancel()
 		plain.drain(ctx)
@@ -118,6 +122,9 @@ type greeter struct {
 	name     string
 	listener net.Listener
 	open     sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
 }
 
 func (g *greeter) serve() {
@@ -127,12 +134,37 @@ func (g *greeter) serve() {
 			return
 		}
 		g.open.Add(1)
+		g.hold(conn, true)
 		go func() {
 			defer g.open.Done()
 			defer conn.Close()
+			defer g.hold(conn, false)
 			fmt.Fprintln(conn, g.name)
 			io.Copy(io.Discard, conn)
 		}()
+	}
+}
+
+func (g *greeter) hold(conn net.Conn, open bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conns == nil {
+		g.conns = map[net.Conn]bool{}
+	}
+	if open {
+		g.conns[conn] = true
+	} else {
+		delete(g.conns, conn)
+	}
+}
+
+// cut resets what is open: closing a socket that does not linger sends a reset (socket(7), SO_LINGER).
+func (g *greeter) cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for conn := range g.conns {
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
 	}
 }
 

@@ -50,6 +50,15 @@ app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 
+{{/* The namespaces with sidecars, joined by commas. */}}
+{{- define "lastcall.sidecarNamespaces" -}}
+{{- $names := list -}}
+{{- range .Values.sidecars -}}
+{{- $names = append $names .namespace -}}
+{{- end -}}
+{{- $names | uniq | join "," -}}
+{{- end -}}
+
 {{/* The kinds of places that the consumers' file declares, which the hub is to know; those of the others it knows. */}}
 {{- define "lastcall.consumerKinds" -}}
 {{- $kinds := list -}}
@@ -63,4 +72,11 @@ app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 {{- $kinds | uniq | join "," -}}
+{{- end -}}
+
+{{/* "true" if the hub follows routes; also with values of an older release. */}}
+{{- define "lastcall.routes" -}}
+{{- if ne (dig "enabled" true (.Values.hub.routes | default dict)) false -}}
+true
+{{- end -}}
 {{- end -}}
