@@ -28,6 +28,8 @@ var runBy = []struct{ begins, test string }{
 	{"kubectl apply --server-side -f manifests/install.yaml", "manifests.TestOnTestbed/kubectl apply -f install.yaml"},
 	{"kubectl apply --server-side -f -", "manifests.TestOnTestbed/kubectl apply -f install.yaml"},
 	{"kubectl -n lastcall-system create rolebinding lastcall-TEAM --role=lastcall-user", "manifests.TestOnTestbed/people may what kubectl lastcall takes, and nothing else"},
+	{"kubectl rollout restart deploy/shop", "bench/demo.TestDemo"},
+	{"kubectl patch deploy shop -p", "bench/demo.TestDemo"},
 	{"kubectl delete -f manifests/install.yaml", "manifests.TestOnTestbed/kubectl delete -f install.yaml leaves nothing"},
 }
 

@@ -29,7 +29,7 @@ type figures struct {
 	// Lag is the bound that the kind states; it is in every landing.
 	Lag        float64                  `json:"lag_bound_ms"`
 	Error      benchresult.Distribution `json:"error_ms"` // hi - last request started
-	Slop       benchresult.Distribution `json:"slop_ms"`  // hi - lo, lo not before the deletion
+	Slop       benchresult.Distribution `json:"slop_ms"`  // hi - lo, lo not before T0
 	Resolution benchresult.Distribution `json:"truth_resolution_ms"`
 	Inside     int                      `json:"truth_inside"` // in (lo - resolution, hi]: error within slop and resolution
 	// Bounded: the lower end is a reading that showed the pod, later than its deletion.

@@ -149,8 +149,12 @@ func (c *cluster) create(ctx context.Context) error {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
+	err := c.findContour(ctx)
+	if err != nil {
+		return err
+	}
 	var later []unstructured.Unstructured
-	err := c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
+	err = c.each(func(u unstructured.Unstructured, r dynamic.ResourceInterface) error {
 		switch {
 		case u.GetKind() == "Ingress" && c.contour == "":
 			return nil

@@ -26,15 +26,8 @@ const system = "lastcall-demo-system"
 // install installs the chart as a user would, and builds kubectl-lastcall.
 func (c *cluster) install(ctx context.Context) error {
 	begun := time.Now()
-	if err := c.findContour(ctx); err != nil {
-		return err
-	}
-	sets := []string{"image.repository=" + c.image, "image.tag=lastcall", "image.pullPolicy=" + c.pull}
-	if c.testbed != nil && c.contour != "" {
-		// Envoy's admin interface listens on the localhost of its pod. What it takes to enter that is not for a cluster of others.
-		sets = append(sets, "agent.consumers.enabled=true", "agent.consumers.enterPods=true")
-	}
-	err := manifests.Install(ctx, c.kubeconfig, "lastcall", system, os.Stderr, sets...)
+	err := manifests.Install(ctx, c.kubeconfig, "lastcall", system, os.Stderr,
+		"image.repository="+c.image, "image.tag=lastcall", "image.pullPolicy="+c.pull)
 	if err != nil {
 		return err
 	}

@@ -71,11 +71,7 @@ var mustSleep = regexp.MustCompile(`preStop\s+must\s+sleep\s+(?:>=\s+)?([0-9]+)\
 // measure makes trials for 90 s, and returns how many seconds preStop must sleep by them.
 func (c *cluster) measure(ctx context.Context, out io.Writer) (seconds string, err error) {
 	var said bytes.Buffer
-	args := []string{"measure"}
-	if c.contour != "" {
-		args = append(args, "--ingress-class=contour")
-	}
-	if err := c.show(ctx, io.MultiWriter(out, &said), args...); err != nil {
+	if err := c.show(ctx, io.MultiWriter(out, &said), "measure"); err != nil {
 		return "", err
 	}
 	m := mustSleep.FindSubmatch(said.Bytes())

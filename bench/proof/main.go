@@ -106,7 +106,7 @@ func run(ctx context.Context, o options) error {
 			continue
 		}
 		r := newResult(o, p.gap)
-		err := onTestbed(ctx, o, dir, p.gap, p.name == "loop", func(b *proof.Bed) error { return p.run(ctx, b, o, r) })
+		err := onTestbed(ctx, o, dir, p.gap, p.name, func(b *proof.Bed) error { return p.run(ctx, b, o, r) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -121,8 +121,8 @@ func run(ctx context.Context, o options) error {
 }
 
 // onTestbed calls f on a cluster of its own with lastcall installed.
-func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, ingress bool, f func(*proof.Bed) error) (err error) {
-	c, err := testbed.Up(ctx, proof.Spec("lastcall-proof", o.version, ingress), os.Stderr)
+func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, part string, f func(*proof.Bed) error) (err error) {
+	c, err := testbed.Up(ctx, proof.Spec("lastcall-proof", o.version, part == "loop", part == "delay"), os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -138,11 +138,9 @@ func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, in
 	if err := c.LoadImage(ctx, image); err != nil {
 		return err
 	}
-	sets := []string{"image.repository=testbed.local/lastcall", "image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap=" + gap.String()}
-	if ingress {
-		sets = append(sets, "agent.consumers.enabled=true", "agent.consumers.enterPods=true") // Envoy tells on its localhost
-	}
-	if err := manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, sets...); err != nil {
+	err = manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, "image.repository=testbed.local/lastcall",
+		"image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap="+gap.String())
+	if err != nil {
 		return err
 	}
 	return f(&proof.Bed{Cluster: c, Plugin: filepath.Join(dir, "kubectl-lastcall"), Gap: gap})

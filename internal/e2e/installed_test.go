@@ -63,6 +63,8 @@ func TestInstalled(t *testing.T) {
 	t.Run("its rights are those it uses", func(t *testing.T) { rights(t, i) })
 	t.Run("no token, no answer", func(t *testing.T) { refused(t, i) })
 	t.Run("its books balance", func(t *testing.T) { inBalance(t, i) })
+	edge := i.namespace(t, "edge") // goes after what is installed there
+	t.Run("consumers that listen on localhost", func(t *testing.T) { onLocalhost(t, i, edge) })
 	t.Run("upgraded in the middle of a rollout", func(t *testing.T) { upgraded(t, i) })
 	t.Run("what it recommends is right", func(t *testing.T) { recommendsRight(t, i) })
 	t.Run("uninstalled", func(t *testing.T) { uninstalled(t, i) })

@@ -15,11 +15,15 @@ import (
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
-// Spec is a cluster to prove things on: a node in each of the usual modes, and with an ingress controller or without.
-func Spec(name, version string, ingress bool) testbed.Spec {
+// Spec is a cluster to prove things on: a node in each of the usual modes, and with an ingress controller or without. Where delays have to be
+// exact, kube-proxy syncs again soon after a sync: by default what it learns a moment later waits for a second.
+func Spec(name, version string, ingress, exact bool) testbed.Spec {
 	s := testbed.Spec{Name: name, Version: version}
 	if ingress {
 		s.With = []string{testbed.Contour}
+	}
+	if exact {
+		s.KubeProxy = []string{"nftables.minSyncPeriod=200ms", "iptables.minSyncPeriod=200ms"}
 	}
 	return s
 }

@@ -44,10 +44,11 @@ func (r *Result) without(kind, why string) {
 	r.Without[kind][why]++
 }
 
-// leaving is a pod that is taken away, at t0 or later.
+// leaving is a pod that is taken away.
 type leaving struct {
 	*corev1.Pod
-	t0 time.Time
+	asked time.Time // before the API was told, on this clock
+	t0    time.Time // when the agent of its node learnt of it, or asked
 }
 
 // landing is one that an agent told of.
@@ -75,7 +76,7 @@ func (b *Bed) One(ctx context.Context) error {
 	if err := b.Client().CoreV1().Pods(oldest.Namespace).Delete(ctx, oldest.Name, metav1.DeleteOptions{}); err != nil {
 		return err
 	}
-	return b.settle(ctx, false, leaving{&oldest, t0})
+	return b.settle(ctx, false, leaving{&oldest, t0, t0})
 }
 
 // All restarts the Deployment: every pod, in a burst.
@@ -87,7 +88,8 @@ func (b *Bed) All(ctx context.Context) error {
 	if err := b.lookedAt(ctx, pods...); err != nil {
 		return err
 	}
-	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"restarted":%q}}}}}`, time.Now())
+	asked := time.Now()
+	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"restarted":%q}}}}}`, asked)
 	if _, err := b.Client().AppsV1().Deployments("default").Patch(ctx, "web", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func (b *Bed) All(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		all[i] = leaving{&pods[i], t0}
+		all[i] = leaving{&pods[i], asked, t0}
 	}
 	return b.settle(ctx, true, all...)
 }
@@ -141,7 +143,7 @@ func (b *Bed) Compare(ctx context.Context) (Result, error) {
 }
 
 func (b *Bed) compare(l landing) {
-	s := Sample{Place: l.kind, Replica: l.replica, Burst: l.burst, Lag: l.lag, Landed: l.LandedSince(l.t0), Bounded: l.Lo.After(l.t0)}
+	s := Sample{Place: l.kind, Replica: l.replica, Burst: l.burst, Lag: l.lag, Landed: l.LandedSince(l.asked), T0: l.t0, Bounded: l.Lo.After(l.t0)}
 	name := l.Name
 	if l.byAddress {
 		name = l.Status.PodIP

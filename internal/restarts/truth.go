@@ -50,8 +50,10 @@ func observe(requests []request, pod string, sure int) (truth, unclear) {
 // Sample compares what the agent says of one removal at one replica with what its clients saw.
 type Sample struct {
 	Place, Replica string
-	Burst          bool // of a restart of the whole workload, not of one pod
-	Landed         ledger.Interval
+	Burst          bool            // of a restart of the whole workload, not of one pod
+	Landed         ledger.Interval // as the agent says, and not before the restart was asked for
+	// T0 is when the agent of the pod's node learnt of its deletion. CoreDNS may have let go some milliseconds before.
+	T0 time.Time
 	// Lag is the bound that the consumer's kind states, which is part of Landed.
 	Lag time.Duration
 	// Bounded: the lower end is a reading that showed the pod, and not the moment it was deleted.
@@ -66,8 +68,13 @@ type Sample struct {
 // Error is hi - last: how much later than the last request the landing is said to be.
 func (s Sample) Error() time.Duration { return s.Landed.Hi.Sub(s.Last) }
 
-// Slop is the landing's width.
-func (s Sample) Slop() time.Duration { return s.Landed.Hi.Sub(s.Landed.Lo) }
+// Slop is the landing's width after T0, which is what the hub makes of it.
+func (s Sample) Slop() time.Duration {
+	if s.T0.After(s.Landed.Lo) {
+		return s.Landed.Hi.Sub(s.T0)
+	}
+	return s.Landed.Hi.Sub(s.Landed.Lo)
+}
 
 // Resolution is the truth's width.
 func (s Sample) Resolution() time.Duration { return s.Gone.Sub(s.Last) }
@@ -75,7 +82,7 @@ func (s Sample) Resolution() time.Duration { return s.Gone.Sub(s.Last) }
 // Inside reports whether the truth lies in (lo - resolution, hi], as bench/accuracy has it: no request that was started after
 // the landing's upper end reached the pod, and its lower end was not before there was anything left to reach it.
 //
-// With hi - lo = slop, and lag within hi, that is: 0 <= error < slop + resolution.
+// With hi - lo = slop, that is: 0 <= error < slop + resolution.
 func (s Sample) Inside() bool {
 	return s.Last.After(s.Landed.Lo.Add(-s.Resolution())) && !s.Last.After(s.Landed.Hi)
 }

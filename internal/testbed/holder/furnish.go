@@ -42,10 +42,20 @@ func furnish(cfg config) error {
 	if err := syscall.Mount(own, "/var", "", syscall.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mounting own /var: %w", err)
 	}
+	// What the machine has mounted there, as `ip netns` does, is hidden by our /run and still listed: containerd looks up the mount of a
+	// host's path in that list, and would take it for the one that is below.
+	if err := syscall.Unmount("/run/netns", syscall.MNT_DETACH); err != nil && err != syscall.EINVAL && err != syscall.ENOENT {
+		return fmt.Errorf("unmounting the machine's /run/netns: %w", err)
+	}
 	for dir, mode := range map[string]string{"/run": "mode=755", "/tmp": "mode=1777"} {
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, mode); err != nil {
 			return fmt.Errorf("mounting own %s: %w", dir, err)
 		}
+	}
+	// As systemd makes it, among the mounts of this machine: what is mounted there later, such as a pod's network namespace, is seen
+	// by containers that asked for it (mountPropagation).
+	if err := syscall.Mount("", "/run", "", syscall.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("making /run shared: %w", err)
 	}
 	if err := os.Mkdir("/run/lock", 0o755); err != nil {
 		return err
