@@ -46,8 +46,8 @@ func TestAnotherHello(t *testing.T) {
 		if i == len(says)-1 {
 			return
 		}
-		now.Add(1)
 		ring.Started(time.Now(), ledger.Start{Node: "node-1"})
+		now.Add(1)
 		lines := 0
 		for dec.Decode(&e) == nil {
 			if e.Type == ledger.EventStart {

@@ -108,7 +108,8 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 	}
 	told := hello.Consumers
 	for {
-		applied := s.applied() // before the lines: they must have all that it stands for
+		// Before the lines: they must have all that it stands for.
+		applied, who := s.applied(), s.who()
 		lines, next, lost := s.events.Since(since)
 		// A reader that does not read must not hold memory or a goroutine for ever.
 		if err := out.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -138,7 +139,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, stop context.Con
 			}
 			continue
 		}
-		if now := s.who(); now.Backend != hello.Backend || now.Proxy != hello.Proxy || !slices.Equal(now.Families, hello.Families) {
+		if who.Backend != hello.Backend || who.Proxy != hello.Proxy || !slices.Equal(who.Families, hello.Families) {
 			return // the dataplane changed: the reader comes back for another hello
 		}
 		s.waitForLine(r.Context(), stop, next)
