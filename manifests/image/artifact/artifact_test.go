@@ -165,7 +165,7 @@ func build(t *testing.T, root string) Binary {
 // copySource copies what a build of the program reads.
 func copySource(t *testing.T, from, to string) {
 	t.Helper()
-	for _, part := range []string{"cmd/lastcall", "hub", "ledger", "probes", "watcher", "go.mod", "go.sum"} {
+	for _, part := range []string{"cmd/lastcall", "hub", "internal/boundclock", "ledger", "probes", "watcher", "go.mod", "go.sum"} {
 		source, target := filepath.Join(from, part), filepath.Join(to, part)
 		info, err := os.Stat(source)
 		if err != nil {
