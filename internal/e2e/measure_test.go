@@ -108,7 +108,14 @@ func (i *installed) objects(t *testing.T) map[string]string {
 				t.Fatal(err)
 			}
 			for _, o := range objects.Items {
-				if !ends[o.GetNamespace()] && !(r.Name == "namespaces" && ends[o.GetName()]) {
+				of := o.GetNamespace()
+				if r.Name == "ipaddresses" { // it goes after its Service, which may go with a namespace
+					of, _, _ = unstructured.NestedString(o.Object, "spec", "parentRef", "namespace")
+					if _, there := ends[of]; !there {
+						continue
+					}
+				}
+				if !ends[of] && !(r.Name == "namespaces" && ends[o.GetName()]) {
 					all[strings.Join([]string{r.Name, gv.Group, o.GetNamespace(), o.GetName()}, " ")] = lasting(t, o)
 				}
 			}
