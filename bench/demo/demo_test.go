@@ -28,8 +28,8 @@ func TestDemo(t *testing.T) {
 	var out strings.Builder
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	if err := run(ctx, options{kubeconfig: c.Kubeconfig, image: repository, present: true, sleep: "4"}, &out); err != nil {
-		t.Fatal(err)
+	if err := run(ctx, options{kubeconfig: c.Kubeconfig, image: repository, present: true, sleep: "10"}, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
 	}
 	t.Log(out.String())
 	for pattern, n := range map[string]int{
