@@ -41,12 +41,15 @@ type installed struct {
 	plugin string
 }
 
+// minSync is kube-proxy's minSyncPeriod on the cluster of TestInstalled: with its default of 1s what it proves would take longer.
+const minSync = "200ms"
+
 // TestInstalled: what users install answers what users ask.
 func TestInstalled(t *testing.T) {
 	// A kube-proxy that was stopped may need two syncs: with a second between them, as by default, 9 episodes are too few for all
 	// restarts of recommendsRight to stay within what they showed.
 	c := testbed.RequireCluster(t, testbed.Spec{Name: "lastcall-installed", Audit: true,
-		KubeProxy: []string{"nftables.minSyncPeriod=200ms", "iptables.minSyncPeriod=200ms"}})
+		KubeProxy: []string{"nftables.minSyncPeriod=" + minSync, "iptables.minSyncPeriod=" + minSync}})
 	i := &installed{world: &world{Cluster: c, client: c.Client()}}
 	i.install(t)
 	p := i.prometheus(t, besides)
@@ -334,6 +337,7 @@ func refused(t *testing.T, i *installed) {
 				t.Errorf("%s: %v", tt.url, err)
 				continue
 			}
+			io.Copy(io.Discard, resp.Body) //nolint:errcheck // an answer that is cut off would end the port-forward
 			resp.Body.Close()
 			if resp.StatusCode != c.want {
 				t.Errorf("%s with a token: %s: %s, want %d", tt.url, c.what, resp.Status, c.want)

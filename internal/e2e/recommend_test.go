@@ -30,7 +30,7 @@ func recommended(t *testing.T, i *installed, s *shop) {
 	case !a.Live || a.Seconds != nil || a.Basis != sizing.BasisNone || a.Episodes.Used != 1 || d.Entered != 3 || d.Late+d.InTime+d.Unknown != 3:
 		t.Errorf("%+v", a)
 	case a.Regime.Dataplane == "" || a.Regime.Nodes != len(i.Nodes) || a.Regime.Places != "kube-proxy",
-		a.Regime.Version != testbed.DefaultVersion || a.Regime.MinSync != "1s":
+		a.Regime.Version != testbed.DefaultVersion || a.Regime.MinSync != minSync:
 		t.Errorf("regime %+v of nodes in modes %v", a.Regime, modes)
 	case a.Present.PreStop == nil || *a.Present.PreStop != 0 || a.Present.Grace == nil || *a.Present.Grace != 30 || len(a.Containers) == 0 || !a.Containers[0].Serves:
 		t.Errorf("configuration %+v, containers %+v", a.Present, a.Containers)
