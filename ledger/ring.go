@@ -47,8 +47,10 @@ func (r *Ring) append(e Event) {
 	if err != nil {
 		panic(err) // an event is strings, numbers and times
 	}
-	r.lines = append(r.lines, line{at: e.At, text: append(text, '\n')})
-	r.bytes += len(text) + 1
+	whole := make([]byte, len(text)+1) // append would leave room for up to as much again, in each of thousands of lines
+	whole[copy(whole, text)] = '\n'
+	r.lines = append(r.lines, line{at: e.At, text: whole})
+	r.bytes += len(whole)
 	r.trim(e.At)
 	close(r.grown)
 	r.grown = make(chan struct{})
