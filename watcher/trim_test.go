@@ -84,7 +84,6 @@ func TestAddressesOfALeavingPod(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBounded: pods come and go for ever, and nothing of them is kept for ever.
 // TestEndedBy: finishedAt is cut to whole seconds, and says nothing if the wall clock was set meanwhile.
 func TestEndedBy(t *testing.T) {
 	receipt := time.Date(2026, 1, 1, 0, 0, 12, 3e8, time.UTC)
@@ -107,6 +106,7 @@ func TestEndedBy(t *testing.T) {
 	}
 }
 
+// TestMemoryIsBounded: pods come and go for ever, and nothing of them is kept for ever.
 func TestMemoryIsBounded(t *testing.T) {
 	s := newState("n1")
 	s.set(parseObjects(t, []byte("kind: Service\nmetadata: {namespace: default, name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}"), epoch)[0])
