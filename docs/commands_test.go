@@ -2,7 +2,6 @@ package docs
 
 import (
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"os"
 	"path/filepath"
@@ -190,41 +189,31 @@ var defines = regexp.MustCompile(`^(Bool|String|Int|Int64|Uint64|Float64|Duratio
 func flagsOf(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	flags := map[string]bool{"h": true, "help": true}
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
-			s, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || !defines.MatchString(s.Sel.Name) {
-				return true
-			}
-			kind := defines.FindStringSubmatch(s.Sel.Name)
-			at := 0
-			if kind[2] != "" {
-				at = 1
-			}
-			for i := at; i < len(call.Args) && (i == at || i == at+1 && kind[3] != ""); i++ {
-				if l, ok := call.Args[i].(*ast.BasicLit); ok && l.Kind == token.STRING {
-					name, err := strconv.Unquote(l.Value)
-					if err != nil {
-						t.Fatal(err)
-					}
-					flags[name] = true
-				}
-			}
+	inspect(t, filepath.Join(dir, "*.go"), func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
 			return true
-		})
-	}
+		}
+		s, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !defines.MatchString(s.Sel.Name) {
+			return true
+		}
+		kind := defines.FindStringSubmatch(s.Sel.Name)
+		at := 0
+		if kind[2] != "" {
+			at = 1
+		}
+		for i := at; i < len(call.Args) && (i == at || i == at+1 && kind[3] != ""); i++ {
+			if l, ok := call.Args[i].(*ast.BasicLit); ok && l.Kind == token.STRING {
+				name, err := strconv.Unquote(l.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				flags[name] = true
+			}
+		}
+		return true
+	})
 	return flags
 }
 

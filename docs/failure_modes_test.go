@@ -54,27 +54,17 @@ type tests struct {
 func testsIn(t *testing.T, dir string) *tests {
 	t.Helper()
 	found := &tests{map[string]bool{}, map[string]bool{}}
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.FuncDecl:
-				found.funcs[n.Name.Name] = true
-			case *ast.BasicLit:
-				if s, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING {
-					found.words[s] = true
-				}
+	inspect(t, filepath.Join(dir, "*_test.go"), func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			found.funcs[n.Name.Name] = true
+		case *ast.BasicLit:
+			if s, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING {
+				found.words[s] = true
 			}
-			return true
-		})
-	}
+		}
+		return true
+	})
 	scripts, err := filepath.Glob(filepath.Join(dir, "testdata", "*.txtar"))
 	if err != nil {
 		t.Fatal(err)
@@ -98,4 +88,20 @@ func (ts *tests) missing(test, sub string) string {
 		}
 	}
 	return ""
+}
+
+// inspect walks the code of the files that match.
+func inspect(t *testing.T, pattern string, visit func(ast.Node) bool) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, visit)
+	}
 }

@@ -2,13 +2,8 @@ package docs
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
-
-	"github.com/lastcall-k8s/lastcall/internal/doccommands"
 )
 
 // others are flags of other programs that the documents name.
@@ -28,27 +23,15 @@ func TestFlagNames(t *testing.T) {
 	for _, dir := range []string{"../cmd/lastcall", "../cmd/kubectl-lastcall", "../bench/testbed"} {
 		maps.Copy(known, flagsOf(t, dir))
 	}
-	files, err := doccommands.Documents("..")
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := 0
-	for _, f := range files {
-		text, err := os.ReadFile(filepath.Join("..", f))
-		if err != nil {
-			t.Fatal(err)
-		}
-		line := 0
-		for l := range strings.Lines(string(text)) {
-			line++
-			for _, m := range flagName.FindAllStringSubmatch(l, -1) {
-				n++
-				if !known[m[1]] && others[m[1]] == "" {
-					t.Errorf("%s:%d: no program of ours has a flag --%s", f, line, m[1])
-				}
+	eachLine(t, func(f string, line int, l string) {
+		for _, m := range flagName.FindAllStringSubmatch(l, -1) {
+			n++
+			if !known[m[1]] && others[m[1]] == "" {
+				t.Errorf("%s:%d: no program of ours has a flag --%s", f, line, m[1])
 			}
 		}
-	}
+	})
 	if n < 50 {
 		t.Errorf("only %d flags were found", n)
 	}

@@ -198,7 +198,11 @@ const interim = 16
 
 // collect makes a batch of what changed since the last.
 func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode) {
-	rows = h.due(all)
+	rows, over := h.due(all)
+	for _, s := range over {
+		d, _ := s.build(h.cfg.Now())
+		h.metrics.workloads.over(d)
+	}
 	for _, r := range rows {
 		h.include(&b, r)
 	}
@@ -219,9 +223,9 @@ func (h *Hub) collect(all bool) (b store.Batch, rows []*row, episodes []*episode
 	return b, rows, episodes
 }
 
-// due judges all rows, forgets those that are over, and returns those to store: every complete one that changed, and of the
-// open ones those that were stored longest ago, the older the more seldom.
-func (h *Hub) due(all bool) (rows []*row) {
+// due judges all rows, forgets those that are over, of which it returns what they were, and returns those to store: every complete
+// one that changed, and of the open ones those that were stored longest ago, the older the more seldom.
+func (h *Hub) due(all bool) (rows []*row, over []*sight) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Now()
@@ -235,8 +239,7 @@ func (h *Hub) due(all bool) (rows []*row) {
 		case r.dirty && now.Sub(r.born) > time.Second && now.Sub(r.stored) > max(5*time.Second, now.Sub(r.born)/4):
 			open = append(open, r)
 		case r.over(now) && !r.dirty: // not with the change just taken: its commit may fail
-			d, _ := r.look().build(now)
-			h.metrics.workloads.over(d)
+			over = append(over, r.look())
 			delete(h.join.rows, uid)
 			delete(h.chain.of, uid)
 		}
@@ -246,7 +249,7 @@ func (h *Hub) due(all bool) (rows []*row) {
 		open = open[:interim]
 	}
 	h.join.forget()
-	return append(rows, open...)
+	return append(rows, open...), over
 }
 
 // include puts a row into a batch.

@@ -31,17 +31,23 @@ func TestFlags(t *testing.T) {
 			}
 			fmt.Fprintf(&b, "| `--%s` | %s | %s |\n", f.Name, value, f.Usage)
 		})
-		if *update {
-			if err := benchresult.ReplaceSection(file, section, b.String()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		text, err := os.ReadFile(file)
-		if err != nil {
+		upToDate(t, file, section, b.String(), "flags of "+section, "Flags")
+	}
+}
+
+// upToDate: the section of a document is as it is generated. -update writes it.
+func upToDate(t *testing.T, file, section, text, what, run string) {
+	t.Helper()
+	if *update {
+		if err := benchresult.ReplaceSection(file, section, text); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(text), b.String()) {
-			t.Errorf("the flags of %s are others; go test ./cmd/lastcall -run Flags -update writes:\n%s", section, b.String())
-		}
+	}
+	have, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(have), text) {
+		t.Errorf("the %s are others; go test ./cmd/lastcall -run %s -update writes:\n%s", what, run, text)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/lastcall-k8s/lastcall/hub"
 	"github.com/lastcall-k8s/lastcall/hub/store"
-	"github.com/lastcall-k8s/lastcall/internal/benchresult"
 	"github.com/lastcall-k8s/lastcall/ledger"
 )
 
@@ -40,18 +38,7 @@ func TestMetricsDoc(t *testing.T) {
 		for _, m := range c {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.unit(), m.series(), strings.ReplaceAll(m.help, "|", `\|`))
 		}
-		if *update {
-			if err := benchresult.ReplaceSection(file, section, b.String()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(text), b.String()) {
-			t.Errorf("the metrics of the %s are others; go test ./cmd/lastcall -run MetricsDoc -update writes:\n%s", section, b.String())
-		}
+		upToDate(t, file, section, b.String(), "metrics of the "+section, "MetricsDoc")
 	}
 }
 
