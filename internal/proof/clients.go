@@ -12,11 +12,10 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/lastcall-k8s/lastcall/internal/freshport"
 )
 
 // Target is what clients request a page from.
@@ -36,8 +35,8 @@ func (s *Shop) ClusterIP() Target {
 // Who takes the port again of a SYN that had no answer, within 120 s of it, goes where that went: the entry in conntrack keeps the destination
 // (docs/measuring.md, "What it cannot see"). So what a pod lost before would be lost again, long after its rules are gone.
 type Clients struct {
-	stop func()
-	used atomic.Uint32 // ports
+	stop  func()
+	ports freshport.Ports
 
 	mu    sync.Mutex
 	calls []call
@@ -86,7 +85,7 @@ func (c *Clients) run(ctx context.Context, t Target, every, first time.Duration)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		at := time.Now()
-		failed := request(c.dialer(), t)
+		failed := request(c.ports.Dialer(connectTime), t)
 		c.mu.Lock()
 		c.calls = append(c.calls, call{at, t.Name, failed})
 		c.mu.Unlock()
@@ -96,19 +95,6 @@ func (c *Clients) run(ctx context.Context, t Target, every, first time.Duration)
 		}
 	}
 	return nil
-}
-
-// dialer dials from the next port. None is of the range that the kernel chooses from (32768 up), or of those that listen on a node.
-func (c *Clients) dialer() *net.Dialer {
-	const first, ports = 12000, 32768 - 12000
-	return &net.Dialer{Timeout: connectTime, LocalAddr: &net.TCPAddr{Port: first + int(c.used.Add(1)%ports)},
-		Control: func(_, _ string, raw syscall.RawConn) (err error) {
-			// Clients of another Service may have the same port, and one that closed first has it for a minute.
-			if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }); e != nil {
-				return e
-			}
-			return err
-		}}
 }
 
 // Stop ends them, and says if they could not run.

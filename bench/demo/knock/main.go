@@ -14,9 +14,10 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/lastcall-k8s/lastcall/internal/freshport"
 )
 
 // Tally is one line of output: what happened to the requests that were started in one second.
@@ -40,8 +41,11 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, *duration)
 	defer cancel()
 
+	var ports freshport.Ports
 	// A machine that is busy takes more than a second at times; what a pod that is gone was sent is lost for good.
-	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&ports{}).dial}}
+	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		return ports.Dialer(0).DialContext(ctx, network, address)
+	}}}
 	var mu sync.Mutex
 	var pending sync.WaitGroup
 	now := Tally{At: time.Now(), Failed: map[string]int{}}
@@ -79,19 +83,6 @@ func main() {
 	}
 	pending.Wait()
 	say()
-}
-
-// ports gives each connection the next port. Who takes the port again of a SYN that had no answer, within 120 s of it, goes where that
-// went, whatever the rules say now: the entry in conntrack keeps the destination. At 100 a second one comes again after 207 s.
-type ports struct{ used atomic.Uint32 }
-
-func (p *ports) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	const first, many = 12000, 32768 - 12000 // below those that the kernel chooses from
-	d := net.Dialer{LocalAddr: &net.TCPAddr{Port: first + int(p.used.Add(1)%many)}, Control: func(_, _ string, c syscall.RawConn) error {
-		// One that closed first has its port for a minute.
-		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) }) //nolint:errcheck // the next port then
-	}}
-	return d.DialContext(ctx, network, address)
 }
 
 // request returns how a request failed, "" if it did not.
