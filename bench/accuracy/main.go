@@ -26,7 +26,7 @@ import (
 type options struct {
 	removals, pods int
 	services       []int
-	modes          []testbed.Mode
+	nodes          []testbed.NodeSpec
 	minSync        time.Duration
 	agentArgs      []string
 	out            string
@@ -37,7 +37,7 @@ type options struct {
 func main() {
 	var o options
 	services := flag.String("services", "10,1000", "numbers of Services to measure at")
-	modes := flag.String("modes", "nftables,iptables-nft,iptables-legacy", "kube-proxy's modes")
+	modes := flag.String("modes", "nftables,iptables-nft,iptables-legacy", "kube-proxy's modes, and versions where they differ: nftables@v1.34.4")
 	agentArgs := flag.String("agent-args", "", "flags for the agent, space separated")
 	flag.IntVar(&o.removals, "removals", 1000, "removals by flipping hand-made slices, for each mode and number of Services")
 	flag.IntVar(&o.pods, "pods", 24, "removals of real pods, for each mode, at the first number of Services")
@@ -55,11 +55,10 @@ func main() {
 		}
 		o.services = append(o.services, n)
 	}
-	for _, m := range strings.Split(*modes, ",") {
-		o.modes = append(o.modes, testbed.Mode(m))
-	}
-	if len(errs) > 0 {
-		fmt.Fprintln(os.Stderr, "accuracy:", errors.Join(errs...))
+	var err error
+	o.nodes, err = testbed.ParseNodes(*modes)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		fmt.Fprintln(os.Stderr, "accuracy:", err)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -71,24 +70,16 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
 	if o.render {
 		return render(o.out)
 	}
-	spec := testbed.Spec{Name: "lastcall-accuracy", Version: o.version,
+	spec := testbed.Spec{Name: "lastcall-accuracy", Version: o.version, Nodes: o.nodes,
 		KubeProxy: []string{"nftables.minSyncPeriod=" + o.minSync.String(), "iptables.minSyncPeriod=" + o.minSync.String()}}
-	for _, m := range o.modes {
-		spec.Nodes = append(spec.Nodes, testbed.NodeSpec{Mode: m})
-	}
-	c, err := testbed.Up(ctx, spec, os.Stderr)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		err = errors.Join(err, c.Down(end))
-	}()
+	return testbed.Run(ctx, spec, os.Stderr, func(c *testbed.Cluster) error { return onCluster(ctx, c, o) })
+}
+
+func onCluster(ctx context.Context, c *testbed.Cluster, o options) error {
 	dir, err := os.MkdirTemp("", "lastcall-accuracy-")
 	if err != nil {
 		return err
@@ -100,14 +91,16 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	r := newResults(o)
 	last := map[string]*knocker{}
+	if err := c.StopKubeProxies(ctx); err != nil {
+		return err
+	}
 	for i, n := range o.services {
 		if err := c.Load(ctx, testbed.LoadSpec{Services: n, Endpoints: 10}, os.Stderr); err != nil {
 			return err
 		}
 		for _, node := range c.Nodes {
 			b := &bench{options: o, cluster: c, node: node, services: n, knocker: last[node.Name]}
-			err := alone(ctx, c, node.Name, func() error { return b.measure(ctx, binary, filepath.Join(dir, node.Name+".log"), i == 0, r) })
-			if err != nil {
+			if err := b.measure(ctx, binary, filepath.Join(dir, node.Name+".log"), i == 0, r); err != nil {
 				return err
 			}
 			last[node.Name] = b.knocker
@@ -128,8 +121,13 @@ func run(ctx context.Context, o options) (err error) {
 	return r.print(os.Stdout)
 }
 
-// measure makes the removals of one node at one number of Services.
-func (b *bench) measure(ctx context.Context, binary, logFile string, withPods bool, r *results) error {
+// measure makes the removals of one node at one number of Services. No other kube-proxy runs meanwhile: on one machine it would take
+// the processor away whenever this node's does.
+func (b *bench) measure(ctx context.Context, binary, logFile string, withPods bool, r *results) (err error) {
+	if err := b.cluster.StartKubeProxy(ctx, b.node.Name); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.cluster.StopKubeProxy(ctx, b.node.Name)) }()
 	if err := scrape.Quiet(ctx, b.cluster, b.node.Name); err != nil {
 		return err
 	}
@@ -138,35 +136,20 @@ func (b *bench) measure(ctx context.Context, binary, logFile string, withPods bo
 		return err
 	}
 	defer log.Close()
-	fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals\n", b.node.Mode, b.services, b.removals)
+	fmt.Fprintf(os.Stderr, "%s %s, %d Services: %d removals\n", b.node.Mode, b.node.Version, b.services, b.removals)
 	figures, err := b.flips(ctx, binary, log)
 	if err == nil {
 		r.add(figures)
 	}
 	if err == nil && withPods && b.pods > 0 {
-		fmt.Fprintf(os.Stderr, "%s, %d Services: %d removals of real pods\n", b.node.Mode, b.services, b.pods)
+		fmt.Fprintf(os.Stderr, "%s %s, %d Services: %d removals of real pods\n", b.node.Mode, b.node.Version, b.services, b.pods)
 		if figures, err = b.realPods(ctx, binary, log); err == nil {
 			r.add(figures)
 		}
 	}
 	if err != nil {
 		text, _ := os.ReadFile(logFile)
-		return fmt.Errorf("%s, %d Services: %w\nthe agent's log:\n%s", b.node.Mode, b.services, err, text)
+		return fmt.Errorf("%s %s, %d Services: %w\nthe agent's log:\n%s", b.node.Mode, b.node.Version, b.services, err, text)
 	}
 	return nil
-}
-
-// alone calls f while the kube-proxies of all other nodes are stopped: on one machine they would take the
-// processor away whenever this node's does.
-func alone(ctx context.Context, c *testbed.Cluster, node string, f func() error) error {
-	for _, other := range c.Nodes {
-		if other.Name == node {
-			continue
-		}
-		if err := c.StopKubeProxy(ctx, other.Name); err != nil {
-			return err
-		}
-		defer c.StartKubeProxy(ctx, other.Name) //nolint:errcheck // the next Quiet would tell
-	}
-	return f()
 }

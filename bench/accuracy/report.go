@@ -17,6 +17,7 @@ import (
 // figures is what one kind of removal gave on one node. Times are milliseconds.
 type figures struct {
 	Mode     string `json:"mode"`
+	Version  string `json:"version"` // of kube-proxy
 	Services int    `json:"services"`
 	Removals string `json:"removals"` // how they were made
 	Done     int    `json:"done"`
@@ -53,7 +54,7 @@ func newResults(o options) *results {
 func (r *results) add(f figures) { r.Figures = append(r.Figures, f) }
 
 func figuresOf(b *bench, how string, samples []sample, done int, kubeProxy uint64) figures {
-	f := figures{Mode: string(b.node.Mode), Services: b.services, Removals: how, Done: done, Compared: len(samples), KubeProxySamples: kubeProxy}
+	f := figures{Mode: string(b.node.Mode), Version: b.node.Version, Services: b.services, Removals: how, Done: done, Compared: len(samples), KubeProxySamples: kubeProxy}
 	var errs, slops, resolutions, polled []time.Duration
 	for _, s := range samples {
 		errs = append(errs, s.errorOf())
@@ -80,13 +81,13 @@ func (r *results) write(dir string) error { return benchresult.Write(dir, "accur
 
 func (r *results) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "MODE\tSERVICES\tREMOVALS\tCOMPARED\tERROR p50/p99/max ms\tSLOP p50/p99/max ms\tINSIDE\tAFTER\tPOLLED p50/max ms\tKUBE-PROXY SAMPLES")
+	fmt.Fprintln(t, "MODE\tVERSION\tSERVICES\tREMOVALS\tCOMPARED\tERROR p50/p99/max ms\tSLOP p50/p99/max ms\tINSIDE\tAFTER\tPOLLED p50/max ms\tKUBE-PROXY SAMPLES")
 	for _, f := range r.Figures {
 		polled := "-"
 		if f.Polled != nil {
 			polled = fmt.Sprintf("%.0f / %.0f", f.Polled.P50, f.Polled.Max)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d %s\t%d\t%.2f / %.2f / %.2f\t%.2f / %.2f / %.2f\t%d\t%d\t%s\t%d\n", f.Mode, f.Services, f.Done, f.Removals, f.Compared,
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d %s\t%d\t%.2f / %.2f / %.2f\t%.2f / %.2f / %.2f\t%d\t%d\t%s\t%d\n", f.Mode, f.Version, f.Services, f.Done, f.Removals, f.Compared,
 			f.Error.P50, f.Error.P99, f.Error.Max, f.Slop.P50, f.Slop.P99, f.Slop.Max, f.Inside, f.After, polled, f.KubeProxySamples)
 	}
 	return t.Flush()
@@ -106,7 +107,7 @@ func render(dir string) error {
 	b.WriteString("| kube-proxy | Services | removals | with a truth | error p50 / p99 / max | slop p50 / p99 / max | truth's resolution p50 / p99 | truth inside | connections after landed + 2 ms |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, f := range r.Figures {
-		fmt.Fprintf(&b, "| %s | %d | %d %s | %d | %.2f / %.2f / %.2f ms | %.2f / %.2f / %.2f ms | %.2f / %.2f ms | %s | %s |\n", f.Mode, f.Services, f.Done, f.Removals, f.Compared,
+		fmt.Fprintf(&b, "| %s %s | %d | %d %s | %d | %.2f / %.2f / %.2f ms | %.2f / %.2f / %.2f ms | %.2f / %.2f ms | %s | %s |\n", f.Mode, f.Version, f.Services, f.Done, f.Removals, f.Compared,
 			f.Error.P50, f.Error.P99, f.Error.Max, f.Slop.P50, f.Slop.P99, f.Slop.Max, f.Resolution.P50, f.Resolution.P99, share(f.Inside, f.Compared), bound(f.After, f.Compared))
 	}
 	b.WriteString("\nThe same removals with what a user has today:\n\n| kube-proxy | Services | removals | listing the rules each second: late by p50 / max | samples in kubeproxy_network_programming_duration_seconds |\n|---|---|---|---|---|\n")
@@ -118,7 +119,7 @@ func render(dir string) error {
 		if f.Polled != nil {
 			polled = fmt.Sprintf("%.0f / %.0f ms (n = %d)", f.Polled.P50, f.Polled.Max, f.Polled.N)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d %s | %s | %d |\n", f.Mode, f.Services, f.Done, f.Removals, polled, f.KubeProxySamples)
+		fmt.Fprintf(&b, "| %s %s | %d | %d %s | %s | %d |\n", f.Mode, f.Version, f.Services, f.Done, f.Removals, polled, f.KubeProxySamples)
 	}
 	b.WriteString("\n")
 	return benchresult.ReplaceSection(filepath.Join(filepath.Dir(dir), "RESULTS.md"), "accuracy", b.String())

@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/lastcall-k8s/lastcall/internal/benchresult"
 	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
@@ -48,19 +46,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
 	if o.render {
 		return render(o.out)
 	}
-	c, err := testbed.Up(ctx, restarts.Spec("lastcall-restarts"), os.Stderr)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		err = errors.Join(err, c.Down(end))
-	}()
+	return testbed.Run(ctx, restarts.Spec("lastcall-restarts"), os.Stderr, func(c *testbed.Cluster) error { return onCluster(ctx, c, o) })
+}
+
+func onCluster(ctx context.Context, c *testbed.Cluster, o options) error {
 	dir, err := os.MkdirTemp("", "lastcall-consumers-")
 	if err != nil {
 		return err

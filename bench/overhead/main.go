@@ -36,6 +36,7 @@ type options struct {
 	version  string
 	variants []string
 	out      string
+	add      bool
 }
 
 // parts are what can be measured, each with a result file and a section of RESULTS.md of its own.
@@ -71,6 +72,7 @@ func main() {
 	flag.IntVar(&o.changing, "changing", 50, "Services over which they are spread")
 	flag.StringVar(&o.version, "kubernetes-version", testbed.DefaultVersion, "of the testbed")
 	flag.StringVar(&o.out, "out", "bench/results", "where the JSON goes; \"\" for nowhere")
+	flag.BoolVar(&o.add, "add", false, "keep what the newest result has of pairs that this run does not make, for a machine that is to be had for an hour only")
 	onlyRender := flag.Bool("render", false, "only render bench/RESULTS.md from the JSON files")
 	flag.Parse()
 	o.variants = strings.Split(*variants, ",")
@@ -137,7 +139,7 @@ type suite struct {
 	about   benchresult.Run
 }
 
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "lastcall-overhead-")
 	if err != nil {
 		return err
@@ -166,24 +168,21 @@ func run(ctx context.Context, o options) (err error) {
 }
 
 // part measures on a cluster of its own: what one leaves behind is no part of the next.
-func (s *suite) part(ctx context.Context, name string, measure func(context.Context, *suite) (result, error), render func(string) error) (err error) {
+func (s *suite) part(ctx context.Context, name string, measure func(context.Context, *suite) (result, error), render func(string) error) error {
 	s.about = benchresult.Describe(strings.TrimSpace("go run ./bench/overhead " + strings.Join(os.Args[1:], " ")))
 	s.about.Versions["kubernetes"] = s.version
 	nodes := s.modes
 	if name == "memory" || name == "apiserver" {
 		nodes = nodes[:1]
 	}
-	s.cluster, err = testbed.Up(ctx, testbed.Spec{Name: "lastcall-overhead", Version: s.version, Nodes: nodes,
-		KubeProxy: []string{"nftables.minSyncPeriod=50ms", "iptables.minSyncPeriod=50ms"}}, os.Stderr)
-	if err != nil {
+	spec := testbed.Spec{Name: "lastcall-overhead", Version: s.version, Nodes: nodes,
+		KubeProxy: []string{"nftables.minSyncPeriod=50ms", "iptables.minSyncPeriod=50ms"}}
+	var r result
+	err := testbed.Run(ctx, spec, os.Stderr, func(c *testbed.Cluster) (err error) {
+		s.cluster = c
+		r, err = measure(ctx, s)
 		return err
-	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		err = errors.Join(err, s.cluster.Down(end))
-	}()
-	r, err := measure(ctx, s)
+	})
 	if err != nil {
 		return err
 	}

@@ -10,70 +10,42 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lastcall-k8s/lastcall/internal/benchresult"
 	"github.com/lastcall-k8s/lastcall/internal/nodeagent"
 	"github.com/lastcall-k8s/lastcall/internal/scrape"
 	"github.com/lastcall-k8s/lastcall/internal/testbed"
 )
 
-// measurePairs compares kube-proxy's syncs with and without the agent, on one node after the other.
+// measurePairs compares kube-proxy's syncs with and without the agent, on one node after the other. One kube-proxy runs at a time: three
+// of them on two cores take the processor away in turn, and make putting 10,000 Services there take half an hour.
 func measurePairs(ctx context.Context, s *suite) (result, error) {
 	r := &pairResults{Run: s.about, Rate: s.rate, Changing: s.changing}
+	if s.add {
+		var earlier pairResults
+		if _, _, err := benchresult.Newest(s.out, "overhead", &earlier); err != nil {
+			return nil, err
+		}
+		r.keep(earlier)
+	}
 	c, err := newChurn(ctx, s.cluster.Client(), s.changing, s.rate)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.cluster.StopKubeProxies(ctx); err != nil {
+		return nil, err
+	}
 	for _, n := range s.services {
-		// Without kube-proxies: three of them on two cores make 10,000 Services take half an hour.
-		err := s.alone(ctx, "", func() error {
-			return s.cluster.Load(ctx, testbed.LoadSpec{Services: n, Endpoints: 10}, os.Stderr)
-		})
-		if err != nil {
+		if err := s.cluster.Load(ctx, testbed.LoadSpec{Services: n, Endpoints: 10}, os.Stderr); err != nil {
 			return nil, err
 		}
 		for _, node := range s.cluster.Nodes {
-			err := s.alone(ctx, node.Name, func() error {
-				for _, v := range s.variants {
-					b := &bench{suite: s, churn: c, node: node}
-					f, err := b.compare(ctx, n, strings.Fields(v))
-					var unable agentError
-					switch {
-					case errors.As(err, &unable):
-						f.Unmeasured = unable.Error()
-					case err != nil:
-						return fmt.Errorf("%s, %d Services: %w", node.Mode, n, err)
-					}
-					r.Figures = append(r.Figures, f)
-				}
-				return nil
-			})
-			if err != nil {
-				return nil, err
+			b := &bench{suite: s, churn: c, node: node}
+			if err := b.measure(ctx, n, r); err != nil {
+				return nil, fmt.Errorf("%s, %d Services: %w", node.Mode, n, err)
 			}
 		}
 	}
 	return r, nil
-}
-
-// alone stops the kube-proxies of all nodes but one meanwhile: they would take the processor away in turn.
-func (s *suite) alone(ctx context.Context, name string, f func() error) error {
-	for _, other := range s.cluster.Nodes {
-		if other.Name != name {
-			if err := s.cluster.StopKubeProxy(ctx, other.Name); err != nil {
-				return err
-			}
-		}
-	}
-	if err := f(); err != nil {
-		return err
-	}
-	for _, other := range s.cluster.Nodes {
-		if other.Name != name {
-			if err := s.cluster.StartKubeProxy(ctx, other.Name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // agentError: the agent does not run on such a node.
@@ -84,6 +56,26 @@ type bench struct {
 	*suite
 	churn *churn
 	node  testbed.Node
+}
+
+// measure compares with each variant of the agent, and takes the figures into r.
+func (b *bench) measure(ctx context.Context, services int, r *pairResults) (err error) {
+	if err := b.cluster.StartKubeProxy(ctx, b.node.Name); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.cluster.StopKubeProxy(ctx, b.node.Name)) }()
+	for _, v := range b.variants {
+		f, err := b.compare(ctx, services, strings.Fields(v))
+		var unable agentError
+		switch {
+		case errors.As(err, &unable):
+			f.Unmeasured = unable.Error()
+		case err != nil:
+			return err
+		}
+		r.add(f)
+	}
+	return nil
 }
 
 // sample is one run.

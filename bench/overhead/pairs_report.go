@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,7 @@ type figures struct {
 	Mode       string `json:"mode"`
 	Services   int    `json:"services"`
 	Agent      string `json:"agent_flags"`
+	Kept       string `json:"kept,omitempty"`       // from which earlier run, if from one
 	Unmeasured string `json:"unmeasured,omitempty"` // why there are no figures
 	Pairs      int    `json:"pairs"`
 	Run        string `json:"run"`
@@ -47,6 +49,39 @@ type pairResults struct {
 	Rate     float64   `json:"departures_per_second"`
 	Changing int       `json:"changing_services"`
 	Figures  []figures `json:"figures"`
+}
+
+// add takes in a comparison, in place of an earlier one of the same.
+func (r *pairResults) add(f figures) {
+	same := func(old figures) bool {
+		return old.Mode == f.Mode && old.Services == f.Services && old.Agent == f.Agent
+	}
+	if i := slices.IndexFunc(r.Figures, same); i >= 0 {
+		r.Figures[i] = f
+		return
+	}
+	r.Figures = append(r.Figures, f)
+}
+
+// keep takes over the figures of an earlier result.
+func (r *pairResults) keep(earlier pairResults) {
+	for _, f := range earlier.Figures {
+		if f.Kept == "" {
+			f.Kept = fmt.Sprintf("`%s` of %s", earlier.Command, earlier.Date.Format(time.DateOnly))
+		}
+		r.Figures = append(r.Figures, f)
+	}
+}
+
+// kept says which figures this run did not make.
+func (r *pairResults) kept() string {
+	var b strings.Builder
+	for _, f := range r.Figures {
+		if f.Kept != "" {
+			fmt.Fprintf(&b, " %s at %d Services: %s.", f.Mode, f.Services, f.Kept)
+		}
+	}
+	return b.String()
 }
 
 func (f *figures) fill(with, without []sample, run time.Duration) {
@@ -107,7 +142,7 @@ func renderPairs(dir string) error {
 		return err // of a version that changed one slice again and again: its section stays as it is
 	}
 	return renderPart(dir, "overhead", &r, &r.Run, func() string {
-		return fmt.Sprintf("10 endpoints a Service, %.0f departures a second over %d Services.", r.Rate, r.Changing)
+		return fmt.Sprintf("10 endpoints a Service, %.0f departures a second over %d Services.%s", r.Rate, r.Changing, r.kept())
 	}, r.rows)
 }
 

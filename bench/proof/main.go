@@ -121,29 +121,23 @@ func run(ctx context.Context, o options) error {
 }
 
 // onTestbed calls f on a cluster of its own with lastcall installed.
-func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, part string, f func(*proof.Bed) error) (err error) {
-	c, err := testbed.Up(ctx, proof.Spec("lastcall-proof", o.version, part == "loop", part == "delay"), os.Stderr)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		err = errors.Join(err, c.Down(end))
-	}()
-	image, err := testbed.ImageFromBinary("testbed.local/lastcall:proof", filepath.Join(dir, "lastcall"))
-	if err != nil {
-		return err
-	}
-	if err := c.LoadImage(ctx, image); err != nil {
-		return err
-	}
-	err = manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, "image.repository=testbed.local/lastcall",
-		"image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap="+gap.String())
-	if err != nil {
-		return err
-	}
-	return f(&proof.Bed{Cluster: c, Plugin: filepath.Join(dir, "kubectl-lastcall"), Gap: gap})
+func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, part string, f func(*proof.Bed) error) error {
+	spec := proof.Spec("lastcall-proof", o.version, part == "loop", part == "delay")
+	return testbed.Run(ctx, spec, os.Stderr, func(c *testbed.Cluster) error {
+		image, err := testbed.ImageFromBinary("testbed.local/lastcall:proof", filepath.Join(dir, "lastcall"))
+		if err != nil {
+			return err
+		}
+		if err := c.LoadImage(ctx, image); err != nil {
+			return err
+		}
+		err = manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, "image.repository=testbed.local/lastcall",
+			"image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap="+gap.String())
+		if err != nil {
+			return err
+		}
+		return f(&proof.Bed{Cluster: c, Plugin: filepath.Join(dir, "kubectl-lastcall"), Gap: gap})
+	})
 }
 
 func runLoop(ctx context.Context, b *proof.Bed, o options, r *result) error {

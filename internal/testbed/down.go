@@ -51,6 +51,20 @@ func (c *Cluster) Down(ctx context.Context) error {
 	return Down(ctx, c.Spec.Dir, c.Spec.Name, nil)
 }
 
+// Run brings a cluster up, calls f, and takes the cluster down whatever f says, also when ctx has ended.
+func Run(ctx context.Context, spec Spec, progressTo io.Writer, f func(*Cluster) error) (err error) {
+	c, err := Up(ctx, spec, progressTo)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, c.Down(end))
+	}()
+	return f(c)
+}
+
 // tearDown does it; the caller holds the lock.
 func tearDown(ctx context.Context, dir string, p *progress) error {
 	s, err := readState(dir)

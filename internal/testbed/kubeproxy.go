@@ -95,6 +95,16 @@ func (c *Cluster) StopKubeProxy(ctx context.Context, node string) error {
 	return c.machines[n.Name].stop(ctx, "kube-proxy", 10*time.Second)
 }
 
+// StopKubeProxies ends those of all nodes, for measurements in which one at a time is to run.
+func (c *Cluster) StopKubeProxies(ctx context.Context) error {
+	for _, n := range c.Nodes {
+		if err := c.StopKubeProxy(ctx, n.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // StartKubeProxy starts it again and waits for its first sync. Settings, for
 // this run only, are written like Spec.KubeProxy: "mode=iptables".
 func (c *Cluster) StartKubeProxy(ctx context.Context, node string, settings ...string) error {
@@ -108,9 +118,10 @@ func (c *Cluster) StartKubeProxy(ctx context.Context, node string, settings ...s
 	return c.waitKubeProxy(ctx, n)
 }
 
+// waitKubeProxy waits long: with 10,000 Services the first sync takes minutes where others want the processor too.
 func (c *Cluster) waitKubeProxy(ctx context.Context, n Node) error {
 	m := c.machines[n.Name]
-	return waitFor(ctx, "kube-proxy's first sync on "+n.Name, time.Minute, func(ctx context.Context) error {
+	return waitFor(ctx, "kube-proxy's first sync on "+n.Name, 5*time.Minute, func(ctx context.Context) error {
 		return c.kubeProxySynced(ctx, n)
 	}, func() error { return m.broken(ctx, []string{"kube-proxy"}) })
 }
