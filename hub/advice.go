@@ -41,11 +41,15 @@ type advised struct {
 }
 
 const (
-	// maxAdvised bounds the workloads that are sized: those that nothing has left for longest are dropped. An advice is 3 KB, its
-	// account up to 10 KB more, and it has six series.
-	maxAdvised = 2000
-	// maxPooled episodes of a workload, the newest, are pooled: 1 KB each.
-	maxPooled = 30
+	// maxAdvised bounds the workloads that are sized: those that nothing has left for longest are dropped. An advice is 3 KB, and
+	// it has six series.
+	maxAdvised = 8000
+	// maxPooled episodes of a workload, the newest, are pooled, and maxPoints drawn; fewer where all workloads together would have
+	// more than maxPooledOfAll, 1 KB each, or maxPointsOfAll, 100 bytes each.
+	maxPooled      = 30
+	maxPooledOfAll = 60_000
+	maxPoints      = 100
+	maxPointsOfAll = 200_000
 	// maxTested episodes are known to have been tested: what is told later of one, within minutes, does not test it again.
 	maxTested = 100
 	// A workload is sized by its newest episodes, and no more than so many pods.
@@ -187,6 +191,7 @@ func (h *Hub) adviseOne(ctx context.Context, k workloadKey) error {
 	delete(a.again, k)
 	delete(a.closed, k)
 	pool, pooled, was := a.pool, a.pooled, a.of[k]
+	lent, drawn := min(maxPooled, maxPooledOfAll/len(a.of)), min(maxPoints, maxPointsOfAll/len(a.of))
 	a.mu.Unlock()
 	undo := func() { // so that nothing is forgotten
 		a.mu.Lock()
@@ -214,13 +219,13 @@ func (h *Hub) adviseOne(ctx context.Context, k workloadKey) error {
 			now.tested = append(slices.Clone(now.tested[max(0, len(now.tested)-maxTested):]), id)
 		}
 	}
-	for _, e := range in.Episodes[max(0, len(in.Episodes)-maxPooled):] {
+	for _, e := range in.Episodes[max(0, len(in.Episodes)-lent):] {
 		if t, ok := sizing.Take(e, sizing.Options{}); ok {
 			now.taken = append(now.taken, t)
 		}
 	}
 	now.Advice = sizing.Advise(in, pool, sizing.Options{})
-	now.account = sizing.AccountOf(in, pool, sizing.Options{}, now.Recommendation)
+	now.account = sizing.AccountOf(in, pool, sizing.Options{}, now.Recommendation, drawn)
 	now.AsOf, now.Template, now.read = of.at, of.template, h.cfg.Now()
 	if now.test.Tested+now.test.Without+now.test.Outside+now.test.Unknown > 0 {
 		test := now.test

@@ -52,16 +52,19 @@ func preload(ctx context.Context, path string, n, agents int) (got stored, err e
 	return got, s.Close(ctx)
 }
 
+// workloads are as many as a hub sizes.
+const workloads = 8000
+
 // workload is whose episode one is.
 func workload(id int64) report.Episode {
-	return report.Episode{ID: id, Namespace: fmt.Sprintf("team-%d", id%20), Workload: fmt.Sprintf("deployment/app-%d", id%200)}
+	return report.Episode{ID: id, Namespace: fmt.Sprintf("team-%d", id%20), Workload: fmt.Sprintf("deployment/app-%d", id%workloads)}
 }
 
 // row is a departure as the hub writes it in a cluster of so many nodes: 32 places and the strip, 9 KB of JSON.
 func row(r *rand.Rand, e report.Episode, i int, t0 time.Time, agents int) report.Departure {
 	last, seen, grace, code, finished := .2+4*r.Float64(), .01*r.Float64(), int64(30), int32(0), 6+r.Float64()
 	d := report.Departure{UID: fmt.Sprintf("%08x-%04x-4000-a000-%012x", i, r.Uint32N(1<<16), r.Uint64N(1<<48)), Namespace: e.Namespace,
-		Pod: fmt.Sprintf("app-%d-5d8f7c9b64-%05x", e.ID%200, i), Node: nodeName(r.IntN(agents)), Workload: e.Workload, Revision: "5d8f7c9b64",
+		Pod: fmt.Sprintf("app-%d-5d8f7c9b64-%05x", e.ID%workloads, i), Node: nodeName(r.IntN(agents)), Workload: e.Workload, Revision: "5d8f7c9b64",
 		Reason: ledger.Delete, Episode: e.ID, T0: t0, T0Source: ledger.FromPod, T0Error: .002 * r.Float64(), Seen: &seen,
 		Kinds:    []report.Kind{{Kind: "kube-proxy", Places: agents, Outcomes: map[ledger.Outcome]int{ledger.Landed: removals * agents}}},
 		LastCall: &report.Span{Lo: last - .003*r.Float64(), Hi: last}, Within99: &last, Complete: true, Expected: agents, Answered: agents, Grace: &grace,

@@ -141,7 +141,7 @@ func (s sizedScene) sized(first int64) Workload {
 	a := sizing.Advise(in, sizing.Pool{}, s.options)
 	a.AsOf, a.Template = at, true
 	a.Backtest = &sizing.Backtest{Tested: 12, Exceeded: 1}
-	w.Advice, w.Account = &a, sizing.AccountOf(in, sizing.Pool{}, s.options, a.Recommendation)
+	w.Advice, w.Account = &a, sizing.AccountOf(in, sizing.Pool{}, s.options, a.Recommendation, 100)
 	return w
 }
 

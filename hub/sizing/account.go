@@ -31,14 +31,10 @@ type Contribution struct {
 	Without *int64
 }
 
-const (
-	// points bounds what is kept of each workload: 100 bytes each.
-	points        = 100
-	contributions = 5
-)
+const contributions = 5
 
-// AccountOf says what a recommendation that was made of the same input rests on.
-func AccountOf(in Input, pool Pool, o Options, r Recommendation) (a Account) {
+// AccountOf says what a recommendation that was made of the same input rests on, with at most so many points.
+func AccountOf(in Input, pool Pool, o Options, r Recommendation, points int) (a Account) {
 	in, o = in.prepared(), o.filled()
 	var own []measured
 	last, worst := map[Place]int{}, map[Place]float64{}

@@ -23,8 +23,8 @@ func TestAccount(t *testing.T) {
 	}
 	slices.Reverse(in.Episodes)
 	r := Recommend(in, Pool{}, Options{})
-	a := AccountOf(in, Pool{}, Options{}, r)
-	if a.Of != 130 || len(a.Points) != points || a.Points[0].Episode != 31 || a.Points[99].Episode != 130 || a.Points[99].Seconds != 16 || a.Points[99].Place.Node != "slow" {
+	a := AccountOf(in, Pool{}, Options{}, r, 100)
+	if a.Of != 130 || len(a.Points) != 100 || a.Points[0].Episode != 31 || a.Points[99].Episode != 130 || a.Points[99].Seconds != 16 || a.Points[99].Place.Node != "slow" {
 		t.Errorf("%d of %d points, from %+v to %+v", len(a.Points), a.Of, a.Points[0], a.Points[99])
 	}
 	if len(a.Places) != 2 || a.Places[0].Node != "node-3" || a.Places[0].Episodes != 107 || a.Places[1].Node != "slow" || a.Places[1].Episodes != 3 || a.Places[1].Worst != 18 {
@@ -35,7 +35,7 @@ func TestAccount(t *testing.T) {
 	}
 	few := shop(1, 2, 3)
 	few.Episodes[0].Regime.Version = "v1.35.4"
-	f := AccountOf(few, Pool{}, Options{}, Recommend(few, Pool{}, Options{}))
+	f := AccountOf(few, Pool{}, Options{}, Recommend(few, Pool{}, Options{}), 100)
 	if len(f.Points) != 3 || f.Points[0].Other != "version" || f.Points[1].Other != "" || f.Places[0].Episodes != 2 || f.Places[0].Without != nil {
 		t.Errorf("%+v", f)
 	}
