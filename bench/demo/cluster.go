@@ -53,9 +53,10 @@ type cluster struct {
 	contour string // address of its Envoys, "" if there is none
 
 	kubeconfig string
-	image      string // repository of the chart's image, its tag is "lastcall"
-	pull       string // imagePullPolicy
-	plugin     string // kubectl-lastcall, built
+	image      string   // repository of the chart's image, its tag is "lastcall"
+	pull       string   // imagePullPolicy
+	plugin     string   // kubectl-lastcall, built
+	values     []string // of the chart, beside the image
 }
 
 // programs are the demo's images, by their placeholder in objects.yaml.
@@ -104,13 +105,17 @@ func onTestbed(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	var values []string
+	if len(spec.With) > 0 { // Contour's Envoys tell of their hosts on the localhost of their pods alone
+		values = []string{"agent.consumers.enabled=true", "agent.consumers.enterPods=true"}
+	}
 	replace, err := buildImages(ctx, "testbed.local/lastcall-demo", func(i testbed.Image) error { return c.LoadImage(ctx, i) })
 	if err != nil {
 		return nil, err
 	}
 	return &cluster{config: c.RESTConfig(), client: c.Client(), testbed: c, nodes: len(c.Nodes),
 		kubeconfig: c.Kubeconfig, image: "testbed.local/lastcall-demo", pull: "Never",
-		images: strings.NewReplacer(append(replace, "PULL_POLICY", "Never")...)}, nil
+		images: strings.NewReplacer(append(replace, "PULL_POLICY", "Never")...), values: values}, nil
 }
 
 func onYours(ctx context.Context, o options) (*cluster, error) {

@@ -26,8 +26,8 @@ const system = "lastcall-demo-system"
 // install installs the chart as a user would, and builds kubectl-lastcall.
 func (c *cluster) install(ctx context.Context) error {
 	begun := time.Now()
-	err := manifests.Install(ctx, c.kubeconfig, "lastcall", system, os.Stderr,
-		"image.repository="+c.image, "image.tag=lastcall", "image.pullPolicy="+c.pull)
+	values := append([]string{"image.repository=" + c.image, "image.tag=lastcall", "image.pullPolicy=" + c.pull}, c.values...)
+	err := manifests.Install(ctx, c.kubeconfig, "lastcall", system, os.Stderr, values...)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,11 @@ func (c *cluster) install(ctx context.Context) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build kubectl-lastcall: %w\n%s", err, out)
 	}
-	progress("lastcall is installed by its chart, in namespace %s (%.1f s)", system, time.Since(begun).Seconds())
+	with := ""
+	if len(c.values) > 0 {
+		with = " with " + strings.Join(c.values, " and ")
+	}
+	progress("lastcall is installed by its chart%s, in namespace %s (%.1f s)", with, system, time.Since(begun).Seconds())
 	return nil
 }
 

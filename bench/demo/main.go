@@ -46,7 +46,8 @@ func main() {
 const introTestbed = `This demo, as root:
   1. brings up a Kubernetes cluster in network namespaces of its own (first run: builds Kubernetes and Contour, and fetches
      Envoy, 5 to 12 minutes)
-  2. installs lastcall with its Helm chart: an agent on every node, and the hub (first run: builds helm, 1 to 2 minutes)
+  2. installs lastcall with its Helm chart: an agent on every node, which may read Contour's Envoys too, and the hub (first run: builds
+     helm, 1 to 2 minutes)
   3. puts a shop behind Contour, an ingress controller: a Deployment of three replicas without preStop. Clients on every node request
      a page 100 times a second, half through Contour's Envoy and half through the cluster IP
   4. restarts the shop, and asks kubectl lastcall which node let go last and what that cost (explain)

@@ -35,15 +35,17 @@ type options struct {
 type part struct {
 	name string
 	gap  time.Duration
+	sets []string // values of the chart
 	run  func(context.Context, *proof.Bed, options, *result) error
 }
 
 // The parts, each on a cluster of its own, with a gap between episodes that is as short as it can be: in a rollout, pods follow each other
 // within a second or two.
 var parts = []part{
-	{"loop", 4 * time.Second, runLoop},
-	{"delay", time.Second, runDelay},
-	{"stops", time.Second, runStops},
+	// Contour's Envoy tells of its hosts on the localhost of its pod alone.
+	{"loop", 4 * time.Second, []string{"agent.consumers.enabled=true", "agent.consumers.enterPods=true"}, runLoop},
+	{"delay", time.Second, nil, runDelay},
+	{"stops", time.Second, nil, runStops},
 }
 
 func main() {
@@ -106,7 +108,7 @@ func run(ctx context.Context, o options) error {
 			continue
 		}
 		r := newResult(o, p.gap)
-		err := onTestbed(ctx, o, dir, p.gap, p.name, func(b *proof.Bed) error { return p.run(ctx, b, o, r) })
+		err := onTestbed(ctx, o, dir, p, func(b *proof.Bed) error { return p.run(ctx, b, o, r) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -121,8 +123,8 @@ func run(ctx context.Context, o options) error {
 }
 
 // onTestbed calls f on a cluster of its own with lastcall installed.
-func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, part string, f func(*proof.Bed) error) error {
-	spec := proof.Spec("lastcall-proof", o.version, part == "loop", part == "delay")
+func onTestbed(ctx context.Context, o options, dir string, p part, f func(*proof.Bed) error) error {
+	spec := proof.Spec("lastcall-proof", o.version, p.name == "loop", p.name == "delay")
 	return testbed.Run(ctx, spec, os.Stderr, func(c *testbed.Cluster) error {
 		image, err := testbed.ImageFromBinary("testbed.local/lastcall:proof", filepath.Join(dir, "lastcall"))
 		if err != nil {
@@ -131,12 +133,12 @@ func onTestbed(ctx context.Context, o options, dir string, gap time.Duration, pa
 		if err := c.LoadImage(ctx, image); err != nil {
 			return err
 		}
-		err = manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, "image.repository=testbed.local/lastcall",
-			"image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap="+gap.String())
+		values := append([]string{"image.repository=testbed.local/lastcall", "image.tag=proof", "image.pullPolicy=Never", "hub.episodeGap=" + p.gap.String()}, p.sets...)
+		err = manifests.Install(ctx, c.Kubeconfig, "lastcall", "lastcall-system", os.Stderr, values...)
 		if err != nil {
 			return err
 		}
-		return f(&proof.Bed{Cluster: c, Plugin: filepath.Join(dir, "kubectl-lastcall"), Gap: gap})
+		return f(&proof.Bed{Cluster: c, Plugin: filepath.Join(dir, "kubectl-lastcall"), Gap: p.gap})
 	})
 }
 
