@@ -73,6 +73,7 @@ func buildImages(ctx context.Context, repository string, deliver func(testbed.Im
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	progress("building the images of lastcall, of the shop and of its clients (the first time: 1 to 2 minutes)")
 	for _, p := range programs {
 		begun := time.Now()
 		binary := filepath.Join(dir, "lastcall-"+p.tag)

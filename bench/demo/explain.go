@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,9 +28,11 @@ const system = "lastcall-demo-system"
 func (c *cluster) install(ctx context.Context) error {
 	begun := time.Now()
 	values := append([]string{"image.repository=" + c.image, "image.tag=lastcall", "image.pullPolicy=" + c.pull}, c.values...)
-	err := manifests.Install(ctx, c.kubeconfig, "lastcall", system, os.Stderr, values...)
+	progress("installing lastcall by its chart (without helm 4 in $PATH that is built first, once: 1 to 2 minutes)")
+	var said bytes.Buffer // helm's notes are about a cluster of one's own
+	err := manifests.Install(ctx, c.kubeconfig, "lastcall", system, &said, values...)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n%s", err, said.String())
 	}
 	c.plugin = filepath.Join("bin", "kubectl-lastcall")
 	if c.plugin, err = filepath.Abs(c.plugin); err != nil {

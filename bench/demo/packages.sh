@@ -32,10 +32,12 @@ if ! command -v apt-get >/dev/null; then
 fi
 echo "installing from the distribution: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 # Nothing that a package brings may start a service: the testbed starts its own copies in namespaces.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
-  trap 'rm -f "$policy"' EXIT
+  trap 'rm -f "$log" "$policy"' EXIT
 fi
-{ apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >&2
+{ apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
