@@ -301,7 +301,15 @@ func (r *Recommendation) worth(in Input, own []measured) {
 	}
 }
 
-// missing names what is not measured: what the hub knows of, and what did not answer in departures of the samples.
+// gapWhy says what there was to watch before a pod left.
+func gapWhy(k report.Kind) string {
+	if k.Fidelity != "" {
+		return "a replica had not been seen to send to the pod before it left"
+	}
+	return "was not watched as the pod left"
+}
+
+// missing names what is not measured: what the hub knows of, and what did not answer or was not watched in departures of the samples.
 func (r *Recommendation) missing(in Input, own []measured) {
 	used := map[int64]bool{}
 	for _, m := range own {
@@ -319,6 +327,11 @@ func (r *Recommendation) missing(in Input, own []measured) {
 			for _, m := range d.Missing {
 				if n, always := times[m]; !always || n > 0 {
 					times[m]++
+				}
+			}
+			for _, k := range d.Kinds {
+				if k.Outcomes[ledger.Gap] > 0 {
+					times[report.Missing{Place: k.Kind, Kind: k.Kind, Why: gapWhy(k)}]++
 				}
 			}
 		}

@@ -148,7 +148,13 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 
 	var begun [2][]time.Time
 	var lags [2][]float64
-	for i := range sizing.Needed(o.Quantile) {
+	flag := "--quantile=" + strconv.FormatFloat(o.Quantile, 'g', -1, 64)
+	ds = make([]Delayed, len(late))
+	needed := sizing.Needed(o.Quantile)
+	for i := 0; !advised(ds); i++ {
+		if i == 2*needed {
+			return ds, fmt.Errorf("after %d episodes not all have a recommendation: %+v", i, ds)
+		}
 		// All of them, as after it: what leaves at the same time may have kube-proxy sync again, a minSyncPeriod later.
 		leaving := all
 		if i < 2 {
@@ -158,32 +164,29 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 		}
 		r, err := b.Round(ctx, o.Node, leaving)
 		if err != nil {
-			return nil, err
+			return ds, err
 		}
 		begun[0], lags[0] = append(begun[0], r.Begun), append(lags[0], r.Lag.Seconds())
-		o.Log("episode %d of %d, gone within %.2f s", i+1, sizing.Needed(o.Quantile), r.Lag.Seconds())
-	}
-	learnt := time.Now()
-	ds = make([]Delayed, len(late))
-	g, gctx := errgroup.WithContext(ctx)
-	for i, l := range late {
-		ds[i].Seconds = l.Delay.Seconds()
-		g.Go(func() error {
-			flag := "--quantile=" + strconv.FormatFloat(o.Quantile, 'g', -1, 64)
-			a, err := l.firm(gctx, flag)
-			if err != nil {
-				return err
-			}
-			ds[i].Advice = adviceOf(a)
-			if a.Seconds == nil {
-				return fmt.Errorf("delay %v: no recommendation, %+v", l.Delay, a.Recommendation)
-			}
-			o.Log("delay %v: %s", l.Delay, a.Number())
-			ds[i].Patch, err = l.Apply(gctx, flag)
+		o.Log("episode %d, %d are needed, gone within %.2f s", i+1, needed, r.Lag.Seconds())
+		if i+1 < needed { // one that is not known to the end does not count
+			continue
+		}
+		err = each(ctx, late, func(ctx context.Context, i int, l Leaving) error {
+			a, err := l.firm(ctx, flag)
+			ds[i].Seconds, ds[i].Advice = l.Delay.Seconds(), adviceOf(a)
+			o.Log("delay %v: %s (n = %d)", l.Delay, ds[i].Advice.Number(), ds[i].Advice.N)
 			return err
 		})
+		if err != nil {
+			return ds, err
+		}
 	}
-	if err := g.Wait(); err != nil {
+	learnt := time.Now()
+	err = each(ctx, late, func(ctx context.Context, i int, l Leaving) (err error) {
+		ds[i].Patch, err = l.Apply(ctx, flag)
+		return err
+	})
+	if err != nil {
 		return ds, err
 	}
 	for i := range o.Restarts {
@@ -209,6 +212,19 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 		ds[i].Short = tallies(begun[1], ended, clients[len(late)+i]...)
 	}
 	return ds, nil
+}
+
+func advised(ds []Delayed) bool {
+	return !slices.ContainsFunc(ds, func(d Delayed) bool { return d.Advice.Seconds == nil })
+}
+
+// each calls f for all of them at once.
+func each(ctx context.Context, ls []Leaving, f func(context.Context, int, Leaving) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i, l := range ls {
+		g.Go(func() error { return f(ctx, i, l) })
+	}
+	return g.Wait()
 }
 
 // tallies are those of spans that follow each other.

@@ -46,6 +46,10 @@ func (l Loop) Problems() (ps []string) {
 	return ps
 }
 
+// seen is for how long pods serve before a restart, beside the gap between episodes: a consumer's replica is read some seconds after an
+// endpoint was added, and one that had not been seen to send to it by then cannot be said to have let go.
+const seen = 5 * time.Second
+
 // Loop restarts the shop, which is ready, until there is a recommendation of its own episodes, applies it, and restarts it as often as is asked for.
 func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any), ways ...Target) (l Loop, err error) {
 	var clients []*Clients
@@ -68,6 +72,9 @@ func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any),
 	for n := 1; l.Advice.Seconds == nil; n++ {
 		if n > 2*needed {
 			return l, fmt.Errorf("after %d restarts there is no recommendation: %+v", n-1, l.Advice)
+		}
+		if err := pause(ctx, seen); err != nil {
+			return l, err
 		}
 		at, err := s.Restart(ctx)
 		if err != nil {
@@ -93,6 +100,9 @@ func (s *Shop) Loop(ctx context.Context, restarts int, log func(string, ...any),
 		return l, err
 	}
 	for n := range restarts {
+		if err := pause(ctx, seen); err != nil {
+			return l, err
+		}
 		at, err := s.Restart(ctx)
 		if err != nil {
 			return l, err
