@@ -51,7 +51,7 @@ func placeOf(l report.Landing) Place { return Place{l.Kind, l.Node, l.Replica} }
 
 // depart says what a row is worth. The value is the upper end of the last call over the places that are not stuck.
 func depart(d report.Departure, o Options) (s departed, out Out) {
-	landed, gaps, expired, ended, pending := 0, 0, 0, 0, 0
+	landed, gaps, unwatched, expired, ended, pending := 0, 0, 0, 0, 0, 0
 	for _, k := range d.Kinds {
 		for outcome, n := range k.Outcomes {
 			switch outcome {
@@ -59,6 +59,9 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 				landed += n
 			case ledger.Gap:
 				gaps += n
+				if k.Kind == "kube-proxy" { // who answered is counted in nodes
+					unwatched += n
+				}
 			case ledger.Expired:
 				expired += n
 			}
@@ -82,7 +85,7 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 		return departed{}, OutKept
 	case !open && landed+expired+pending == 0 && gaps == 0:
 		return departed{}, OutNothing
-	case !open && covered(d, gaps) < minCoverage*float64(d.Expected), !open && d.Expected <= 0:
+	case !open && covered(d, unwatched) < minCoverage*float64(d.Expected), !open && d.Expected <= 0:
 		return departed{}, OutCoverage
 	}
 	s.gap = open || gaps > 0
@@ -119,9 +122,9 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 	return s, ""
 }
 
-// covered is how many places surely answered. A removal that nobody watched stands for a place; a place that is stuck has
+// covered is how many nodes surely answered. A removal that nobody watched stands for a node; a place that is stuck has
 // answered: it still routes.
-func covered(d report.Departure, gaps int) float64 {
+func covered(d report.Departure, unwatched int) float64 {
 	missing := d.MissingMore
 	for _, m := range d.Missing {
 		if m.Kind == "" { // a kind of places is named, but it is none of the expected nodes
@@ -129,9 +132,9 @@ func covered(d report.Departure, gaps int) float64 {
 		}
 	}
 	if n, _ := d.PendingPlaces(); d.Age > 0 && n > 0 {
-		return float64(d.Expected - max(d.Expected-d.Answered-n, missing) - gaps)
+		return float64(d.Expected - max(d.Expected-d.Answered-n, missing) - unwatched)
 	}
-	return float64(d.Expected - max(d.Expected-d.Answered, missing) - gaps)
+	return float64(d.Expected - max(d.Expected-d.Answered, missing) - unwatched)
 }
 
 // withinLimit is the latest landing that was not stuck. all is false if the row does not list it.

@@ -373,3 +373,21 @@ func TestWorth(t *testing.T) {
 		t.Errorf("%+v of kube-proxy alone", r.Consumers)
 	}
 }
+
+// TestNotWatched: which places were not watched as pods left is said, it alone makes no firm number a lower bound, and a consumer's replica is
+// none of the nodes of which 99 % are to answer.
+func TestNotWatched(t *testing.T) {
+	in := shop(ascending(59, 12)...)
+	for i := range 2 {
+		d := &in.Episodes[i].Departures[0]
+		d.Kinds = append(d.Kinds, report.Kind{Kind: "envoy", Places: 2, Fidelity: "dataplane", Outcomes: map[ledger.Outcome]int{ledger.Landed: 1, ledger.Gap: 1}})
+	}
+	r := Recommend(in, Pool{}, Options{})
+	want := "envoy: a replica had not been seen to send to the pod before it left (2 departures)"
+	if got := r.missingWords(); got != want {
+		t.Errorf("missing %q, want %q", got, want)
+	}
+	if r.AtLeast || r.Seconds == nil || r.Episodes.Unknown != 2 {
+		t.Errorf("at least %t, %d not known to the end", r.AtLeast, r.Episodes.Unknown)
+	}
+}
