@@ -62,7 +62,7 @@ expected: ## ask the real kube-proxy of VERSIONS what it programs, and record it
 	REQUIRE_KERNEL=1 $(GO) test ./internal/expected -run TestReplay -count=1
 
 .PHONY: accuracy
-accuracy: ## landed against the truth of clients: bench/RESULTS.md (about an hour)
+accuracy: ## landed against the truth of clients: bench/RESULTS.md (one and a half hours)
 	@bash bench/demo/packages.sh
 	$(GO) run ./bench/accuracy
 

@@ -26,7 +26,7 @@ import (
 type options struct {
 	removals, pods int
 	services       []int
-	nodes          []testbed.NodeSpec
+	nodes, thin    []testbed.NodeSpec
 	minSync        time.Duration
 	agentArgs      []string
 	out            string
@@ -37,7 +37,9 @@ type options struct {
 func main() {
 	var o options
 	services := flag.String("services", "10,1000", "numbers of Services to measure at")
-	modes := flag.String("modes", "nftables,iptables-nft,iptables-legacy", "kube-proxy's modes, and versions where they differ: nftables@v1.34.4")
+	modes := flag.String("modes", "nftables,iptables-nft,iptables-legacy", "kube-proxy's modes")
+	thin := flag.String("thin", "nftables@v1.35.4,iptables-nft@v1.35.4,iptables-legacy@v1.35.4,nftables@v1.34.4,iptables-nft@v1.34.4,iptables-legacy@v1.34.4",
+		"modes and versions of further kube-proxies, on nodes without a kubelet and so without real pods")
 	agentArgs := flag.String("agent-args", "", "flags for the agent, space separated")
 	flag.IntVar(&o.removals, "removals", 1000, "removals by flipping hand-made slices, for each mode and number of Services")
 	flag.IntVar(&o.pods, "pods", 24, "removals of real pods, for each mode, at the first number of Services")
@@ -57,6 +59,8 @@ func main() {
 	}
 	var err error
 	o.nodes, err = testbed.ParseNodes(*modes)
+	errs = append(errs, err)
+	o.thin, err = testbed.ParseNodes(*thin)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		fmt.Fprintln(os.Stderr, "accuracy:", err)
 		os.Exit(2)
@@ -74,7 +78,7 @@ func run(ctx context.Context, o options) error {
 	if o.render {
 		return render(o.out)
 	}
-	spec := testbed.Spec{Name: "lastcall-accuracy", Version: o.version, Nodes: o.nodes,
+	spec := testbed.Spec{Name: "lastcall-accuracy", Version: o.version, Nodes: o.nodes, Thin: o.thin,
 		KubeProxy: []string{"nftables.minSyncPeriod=" + o.minSync.String(), "iptables.minSyncPeriod=" + o.minSync.String()}}
 	return testbed.Run(ctx, spec, os.Stderr, func(c *testbed.Cluster) error { return onCluster(ctx, c, o) })
 }
@@ -100,7 +104,7 @@ func onCluster(ctx context.Context, c *testbed.Cluster, o options) error {
 		}
 		for _, node := range c.Nodes {
 			b := &bench{options: o, cluster: c, node: node, services: n, knocker: last[node.Name]}
-			if err := b.measure(ctx, binary, filepath.Join(dir, node.Name+".log"), i == 0, r); err != nil {
+			if err := b.measure(ctx, binary, filepath.Join(dir, node.Name+".log"), i == 0 && !node.Thin, r); err != nil {
 				return err
 			}
 			last[node.Name] = b.knocker
