@@ -7,6 +7,7 @@ type memo struct {
 	legacy     *tableCopy // of iptables-legacy: everything is read from it
 	hooks      map[memoKey][]string
 	baseChains map[memoKey][]string // found at detection
+	hasty      bool                 // rather errPreparing than a long read
 	ruleLists  map[memoKey][]rule
 	chains     map[memoKey]chain
 	sets       map[memoKey]set

@@ -22,6 +22,8 @@ var netfilterReads = map[uint16]bool{
 var (
 	// errInterrupted: the rules changed while they were being read; read again.
 	errInterrupted = errors.New("rules changed during the read")
+	// errPreparing: somebody seems to prepare a commit; the same may be read with less in a moment.
+	errPreparing = errors.New("a commit is being prepared")
 	// errAbsent: the table, chain, set or element does not exist.
 	errAbsent = errors.New("no such object")
 	// errSocket: the socket itself fails, not what was asked.

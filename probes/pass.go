@@ -34,9 +34,10 @@ type reading struct {
 
 // read reads one path between two answers of the same generation. The id only grows, so
 // everything read between them is of that generation, and what the memo holds of it may be used again. If the id
-// changed, the read is thrown away: errInterrupted after readTries.
-func (p *pass) read(r ledger.Removal) (reading, error) {
+// changed, the read is thrown away: errInterrupted after readTries. If hasty it may say errPreparing.
+func (p *pass) read(r ledger.Removal, hasty bool) (reading, error) {
 	for range readTries {
+		p.memo.hasty = hasty
 		rd := reading{gen: p.gen, before: time.Now()}
 		var err error
 		rd.reachable, err = p.k.reachable(p.memo, r)
@@ -45,7 +46,7 @@ func (p *pass) read(r ledger.Removal) (reading, error) {
 			return rd, genErr
 		}
 		changed := p.gen != p.k.log.gen
-		if changed || err != nil {
+		if changed || err != nil && !errors.Is(err, errPreparing) {
 			p.memo, p.gen = newMemo(p.k.baseChains), p.k.log.gen
 		}
 		switch {

@@ -58,7 +58,8 @@ func (t iptablesNFT) understood(name string, rs []rule) error {
 // their jumps, for half a minute and more (k8s v1.36.3 pkg/proxy/iptables/proxier.go:1262): nothing leads
 // into them. Who leads there is in KUBE-SERVICES, which has a rule for every service; the chains'
 // use counts save reading it. A count already follows a transaction that has not been
-// committed, so only "used" is taken from it.
+// committed, so only "used" is taken from it. Most often it is low for that reason: kube-proxy rewrites KUBE-SERVICES in
+// each sync. Its 1,000 rules are 2 ms of reading, so who is hasty comes again.
 func (t iptablesNFT) entered(m *memo, p ledger.Path, svc string) (bool, error) {
 	hooked, err := t.hooked(m)
 	if err != nil || !hooked {
@@ -130,6 +131,9 @@ func (t iptablesNFT) hooked(m *memo) (bool, error) {
 
 // dispatched reads the dispatching chains themselves for a jump to one of the entries.
 func (t iptablesNFT) dispatched(m *memo, entries []string) (bool, error) {
+	if m.hasty {
+		return false, errPreparing
+	}
 	for _, name := range []string{"KUBE-SERVICES", "KUBE-NODEPORTS"} {
 		rs, err := m.rules(t.ruleset, name)
 		if err != nil {

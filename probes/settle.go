@@ -36,7 +36,7 @@ func (k *KubeProxy) pass(onlyFresh bool) (err error) {
 	}
 	if !onlyFresh {
 		err := k.revisit(0, start, func(w *watched) (*sighting, bool, error) {
-			read, err := p.read(w.Removal)
+			read, err := p.read(w.Removal, false)
 			return &w.nft, read.reachable, err
 		})
 		if err != nil {
@@ -59,8 +59,15 @@ func (k *KubeProxy) readOne(p *pass, w *watched) error {
 	// What a generation shows can change only between the two steps of its commit (see landing): again soon after it was
 	// first seen, then ever more rarely.
 	w.nft.due = now.Add(min(passSlowest, max(passGap, 4*now.Sub(k.log.since()))))
-	read, err := p.read(w.Removal)
+	// Read again at the same generation it is for the second of those steps alone, and that can wait.
+	hasty := w.nft.present == k.log.gen && (w.nft.doubtful != k.log.gen || now.Sub(w.nft.doubt) < passPatience)
+	read, err := p.read(w.Removal, hasty)
 	switch {
+	case errors.Is(err, errPreparing):
+		if w.nft.doubtful != p.gen {
+			w.nft.doubtful, w.nft.doubt = p.gen, now
+		}
+		return nil
 	case errors.Is(err, errInterrupted):
 		return nil // the next pass tries again; until then the interval grows
 	case errors.Is(err, errSocket):

@@ -12,6 +12,8 @@ type sighting struct {
 	presentAt time.Time // when that read began
 	absent    uint64    // first generation since then at which it was not; 0: none
 	absentAt  time.Time // when that read had ended
+	doubt     time.Time // since when it could not be read with little, at generation doubtful
+	doubtful  uint64
 	due       time.Time // next read although nothing was committed
 	back      bool      // of a path that landed: it was read as reachable again, once
 }
