@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -315,16 +316,42 @@ func (i *identity) found(backend string, measured []ledger.Family) {
 	i.backend, i.families = backend, measured
 }
 
-// ask asks kube-proxy what it is.
-func (i *identity) ask(address string) {
+// ask asks kube-proxy what it is, and reports whether it told. One that does not answer, as it is busy or starts, is still what it was.
+func (i *identity) ask(address string) bool {
 	p := probes.AskProxy(address)
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.proxy = p
+	told := p.Version != "" && p.MinSync != ""
+	i.proxy.Version, i.proxy.MinSync = cmp.Or(p.Version, i.proxy.Version), cmp.Or(p.MinSync, i.proxy.MinSync)
+	return told || address == ""
 }
 
-// askProxyEvery is how long a kube-proxy that was replaced by another may count as the one before. Its metrics cost it some milliseconds.
-const askProxyEvery = 5 * time.Minute
+const (
+	// askProxyEvery is how long a kube-proxy that was replaced by another may count as the one before. Its metrics cost it some
+	// milliseconds.
+	askProxyEvery = 5 * time.Minute
+	// askProxyAgain is when one that did not answer, or not all, is asked again; then twice as long each time.
+	askProxyAgain = 10 * time.Second
+)
+
+// keepAsking asks kube-proxy until ctx ends.
+func (i *identity) keepAsking(ctx context.Context, address string) {
+	again, told := askProxyAgain, false
+	for {
+		gap := askProxyEvery
+		if told {
+			again = askProxyAgain
+		} else {
+			gap, again = again, min(2*again, askProxyEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(gap):
+			told = i.ask(address)
+		}
+	}
+}
 
 func (i *identity) hello() ledger.Event {
 	i.mu.Lock()
@@ -430,7 +457,7 @@ func measure(ctx context.Context, f agentFlags, config *rest.Config, found probe
 	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error { return others.Run(ctx) })
 	g.Go(func() error {
-		every(ctx, askProxyEvery, func(time.Time) { is.ask(f.kubeProxy) })
+		is.keepAsking(ctx, f.kubeProxy)
 		return nil
 	})
 	g.Go(func() error {

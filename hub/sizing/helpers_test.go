@@ -17,6 +17,7 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func row(seconds float64, change ...func(*report.Departure)) report.Departure {
 	d := report.Departure{Namespace: "prod", Pod: "shop-1", Workload: "deployment/shop", Reason: ledger.Delete,
 		T0: epoch, T0Source: ledger.FromPod, Complete: true, Expected: 3, Answered: 3,
+		Proxies: &report.Proxies{Versions: "v1.36.3", MinSync: "1s"},
 		Kinds: []report.Kind{{Kind: "kube-proxy", Places: 3, Outcomes: map[ledger.Outcome]int{ledger.Landed: 3}}},
 		Grace: ptr(int64(30)), Told: &report.Span{Lo: 0, Hi: 1}, Late: report.Unknown,
 		Containers: []report.Container{{Name: "server", Serves: true, PreStop: ledger.PreStop{Kind: ledger.NoPreStop},

@@ -11,13 +11,13 @@ type Pool struct {
 	chained map[poolKey][]measured // across workloads
 }
 
-// poolKey is what episodes that are pooled have in common; of nodes within twice as many decides who asks.
+// poolKey is what episodes that are pooled have in common; of kube-proxy's version and minSyncPeriod, and of nodes, decides who asks.
 type poolKey struct {
-	dataplane, version, minSync, places, policies string
+	dataplane, places, policies string
 }
 
 func keyOf(r Regime) poolKey {
-	return poolKey{r.Dataplane, r.Version, r.MinSync, r.Places, r.Policies}
+	return poolKey{r.Dataplane, r.Places, r.Policies}
 }
 
 // PoolOf pools episodes of all workloads.

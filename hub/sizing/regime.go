@@ -7,7 +7,7 @@ import (
 	"github.com/lastcall-k8s/lastcall/hub/report"
 )
 
-// Regime is what makes episodes comparable. What is unknown is empty, and equals only what is unknown too.
+// Regime is what makes episodes comparable. What is unknown is empty.
 type Regime struct {
 	// Dataplane is the mode of kube-proxy on the nodes, "nftables", or several: "iptables-nft+nftables".
 	Dataplane string `json:"dataplane,omitempty"`
@@ -62,9 +62,9 @@ func (a Regime) differs(now Regime) string {
 	switch {
 	case a.Dataplane != now.Dataplane:
 		return "dataplane"
-	case a.Version != now.Version:
+	case !agree(a.Version, now.Version):
 		return "version"
-	case a.MinSync != now.MinSync:
+	case !agree(a.MinSync, now.MinSync):
 		return "minSyncPeriod"
 	case a.Places != now.Places:
 		return "places"
@@ -74,6 +74,24 @@ func (a Regime) differs(now Regime) string {
 		return "nodes"
 	}
 	return ""
+}
+
+// agree: what kube-proxies said may be the same. One that did not answer contradicts nobody: among many there is one at any time.
+func agree(a, b string) bool {
+	in, some := known(a)
+	of, more := known(b)
+	within := func(x, y []string) bool {
+		return !slices.ContainsFunc(x, func(w string) bool { return !slices.Contains(y, w) })
+	}
+	return (more || within(in, of)) && (some || within(of, in))
+}
+
+// known splits "unknown, v1.36.3"; unknown is true if something is.
+func known(s string) (ws []string, unknown bool) {
+	ws = words(s)
+	n := len(ws)
+	ws = slices.DeleteFunc(ws, func(w string) bool { return w == "unknown" })
+	return ws, n == 0 || len(ws) < n
 }
 
 // Burst is the class of an episode by the most pods that were terminating at once.
