@@ -258,7 +258,7 @@ func (p *Poller) take(r *reading) (blind bool) {
 	p.failures, p.holdTill = 0, r.ended.Add(r.answer.Hold)
 	if r.why == Look {
 		p.roll.take(r.called, r.answer)
-		p.looks.looked(r.ended, r.answer.Again)
+		p.looks.looked(r.started, r.ended, r.answer.Again)
 	}
 	for _, ws := range r.by {
 		for _, w := range ws {

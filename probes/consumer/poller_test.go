@@ -395,3 +395,24 @@ func TestBlind(t *testing.T) {
 		}
 	})
 }
+
+// TestNowhere: in a rollout one pod follows another, and some of their ports are not this replica's: that is seen of the last of them
+// too before the next rollout, and not unknown.
+func TestNowhere(t *testing.T) {
+	f := &fake{}
+	inBubble(t, f, func(p *Poller) {
+		p.Look(nil)
+		time.Sleep(1500 * time.Millisecond)
+		r := removal(time.Time{})
+		r.Path.Endpoint, r.ExpectedSince = netip.MustParseAddrPort("10.0.0.2:9090"), time.Now()
+		p.Look(nil)
+		time.Sleep(8 * time.Second)
+		if len(f.asked()) != 2 {
+			t.Errorf("asked at %v, want 4 s after the first and 4 s after the last", f.asked())
+		}
+		r.Seen = time.Now()
+		p.Watch([]ledger.Removal{r})
+		time.Sleep(time.Second)
+		f.one(t, "absent")
+	})
+}

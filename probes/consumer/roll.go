@@ -92,11 +92,12 @@ func (r *roll) before(rm ledger.Removal) sighting {
 	return sighting{wasNot, c.at}
 }
 
-// looks says when a replica is to be looked at next: some seconds after endpoints were added, and once more.
+// looks says when a replica is to be looked at next: some seconds after the first of many endpoints was added, as long after the last, so
+// that each can be told to be nowhere, and once more.
 type looks struct {
-	at          []Want // for Named kinds
-	known       map[Want]bool
-	early, late time.Time
+	at                   []Want // for Named kinds
+	known                map[Want]bool
+	early, settled, late time.Time
 }
 
 func (l *looks) add(of []Want, named bool, now time.Time) {
@@ -112,7 +113,9 @@ func (l *looks) add(of []Want, named bool, now time.Time) {
 		}
 	}
 	if l.early.IsZero() {
-		l.early = now.Add(settle) // of the first of many, so that a stream of additions does not put it off for ever
+		l.early = now.Add(settle) // which a stream of additions does not put off for ever
+	} else {
+		l.settled = now.Add(settle)
 	}
 	l.late = now.Add(settleLate)
 }
@@ -120,31 +123,35 @@ func (l *looks) add(of []Want, named bool, now time.Time) {
 // put moves the next look, after one that failed.
 func (l *looks) put(at time.Time) {
 	l.early = at
-	if !l.late.After(at) {
-		l.late = time.Time{}
+	l.over(at)
+}
+
+// over drops those that a look at that time makes needless.
+func (l *looks) over(at time.Time) {
+	for _, t := range []*time.Time{&l.settled, &l.late} {
+		if !t.After(at) {
+			*t = time.Time{}
+		}
 	}
 }
 
-func (l *looks) due() time.Time {
-	switch {
-	case l.early.IsZero():
-		return l.late
-	case !l.late.IsZero() && l.late.Before(l.early):
-		return l.late
+func (l *looks) due() (next time.Time) {
+	for _, t := range []time.Time{l.early, l.settled, l.late} {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
 	}
-	return l.early
+	return next
 }
 
 // looked takes note of a look. Again asks for one more, to learn how the replica answers.
-func (l *looks) looked(at time.Time, again time.Duration) {
+func (l *looks) looked(started, ended time.Time, again time.Duration) {
 	l.early = time.Time{}
 	if again > 0 {
-		l.early = at.Add(again)
+		l.early = ended.Add(again)
 	}
-	if !l.late.IsZero() && !at.Before(l.late) {
-		l.late = time.Time{}
-	}
-	if l.early.IsZero() && l.late.IsZero() {
+	l.over(started)
+	if l.due().IsZero() {
 		l.at, l.known = nil, nil
 	}
 }
