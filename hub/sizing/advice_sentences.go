@@ -38,15 +38,19 @@ func (a Advice) Argument(asOf string) []Line {
 	if b := a.Backtest; b != nil && b.Tested > 0 {
 		lines = append(lines, Line{"BACKTEST", fmt.Sprintf("since the hub was started, %d of %s took longer than had been recommended before", b.Exceeded, report.Plural(b.Tested, "episode"))})
 	}
-	return append(lines, Line{"MEASURED", MeasuredWords(a.Regime.Places)}, Line{"NOW", a.now(asOf)})
+	return append(lines, Line{"MEASURED", a.measuredWords()}, Line{"NOW", a.now(asOf)})
 }
 
-// MeasuredWords says which kinds of places a number is about, and which it cannot be about.
-func MeasuredWords(places string) string {
-	if places == "" {
+// measuredWords says which kinds of places a number is about, and which it cannot be about.
+func (r Recommendation) measuredWords() string {
+	if r.Regime.Places == "" {
 		return "nothing"
 	}
-	return strings.ReplaceAll(places, "+", ", ") + ". What else routes to it (an ingress controller, DNS, a mesh, a cloud load balancer) is not in the number"
+	s := strings.ReplaceAll(r.Regime.Places, "+", ", ")
+	if len(r.Idle) > 0 {
+		s += "; " + strings.Join(r.Idle, ", ") + " too, and it does not send there"
+	}
+	return s + ". What else routes to it (an ingress controller, DNS, a mesh, a cloud load balancer) is not in the number"
 }
 
 // now says whose configuration the argument is about.

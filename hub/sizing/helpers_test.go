@@ -18,8 +18,8 @@ func row(seconds float64, change ...func(*report.Departure)) report.Departure {
 	d := report.Departure{Namespace: "prod", Pod: "shop-1", Workload: "deployment/shop", Reason: ledger.Delete,
 		T0: epoch, T0Source: ledger.FromPod, Complete: true, Expected: 3, Answered: 3,
 		Proxies: &report.Proxies{Versions: "v1.36.3", MinSync: "1s"},
-		Kinds: []report.Kind{{Kind: "kube-proxy", Places: 3, Outcomes: map[ledger.Outcome]int{ledger.Landed: 3}}},
-		Grace: ptr(int64(30)), Told: &report.Span{Lo: 0, Hi: 1}, Late: report.Unknown,
+		Kinds:   []report.Kind{{Kind: "kube-proxy", Places: 3, Outcomes: map[ledger.Outcome]int{ledger.Landed: 3}}},
+		Grace:   ptr(int64(30)), Told: &report.Span{Lo: 0, Hi: 1}, Late: report.Unknown,
 		Containers: []report.Container{{Name: "server", Serves: true, PreStop: ledger.PreStop{Kind: ledger.NoPreStop},
 			ExitCode: ptr(int32(0)), Finished: ptr(2.0)}}}
 	hi := seconds

@@ -49,6 +49,8 @@ type Recommendation struct {
 	Missing    []Absent   `json:"missing,omitempty"`      // most often first, at most 20
 	// Consumers are the kinds of places besides kube-proxy in the samples, and what their word is worth.
 	Consumers []Worth `json:"consumers,omitempty"`
+	// Idle are kinds of places that were read and do not send to the workload.
+	Idle []string `json:"idle,omitempty"`
 	// MissingMore is how many more there are.
 	MissingMore int      `json:"missing_more,omitempty"`
 	Driver      *Driver  `json:"driver,omitempty"`
@@ -144,6 +146,7 @@ func recommend(in Input, pool Pool, o Options, before time.Time) Recommendation 
 	r.departures(in.Episodes)
 	r.missing(in, own)
 	r.worth(in, own)
+	r.Idle = in.Idle
 	pooled := pool.of(r.Regime, before, o)
 	r.classes(own, pooled, in.Trials, o)
 	r.seconds(own, pooled, o)
@@ -188,7 +191,7 @@ func (in Input) prepared() Input {
 			}
 		}
 	}
-	return in
+	return in.withoutIdle()
 }
 
 // count sorts out what is a sample of this regime.

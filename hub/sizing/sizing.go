@@ -55,6 +55,8 @@ type Input struct {
 	Trials bool
 	// NotMeasured names kinds of places that route to this workload and that nobody measures.
 	NotMeasured []report.Missing
+	// Idle are kinds of places that turned out not to send to this workload.
+	Idle []string
 }
 
 // Options are the user's. Zero fields take the defaults.
