@@ -31,7 +31,7 @@ demo: ## on a real cluster on this machine: a restart that drops requests, who l
 	@$(GO) run ./bench/demo
 
 .PHONY: components
-components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus (15 to 25 minutes); later runs find it
+components: ## build what the testbed runs, once: Kubernetes, Contour, CoreDNS, Prometheus, Alertmanager (15 to 25 minutes); later runs find it
 	@bash bench/demo/packages.sh haproxy pip3
 	$(GO) run ./bench/testbed build --with contour,coredns,haproxy
 	REQUIRE_CLUSTER=1 $(GO) test -count=1 -timeout 30m ./internal/prometheus
