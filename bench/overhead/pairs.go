@@ -41,7 +41,11 @@ func measurePairs(ctx context.Context, s *suite) (result, error) {
 		for _, node := range s.cluster.Nodes {
 			b := &bench{suite: s, churn: c, node: node}
 			if err := b.measure(ctx, n, r); err != nil {
-				return nil, fmt.Errorf("%s, %d Services: %w", node.Mode, n, err)
+				if ctx.Err() != nil {
+					return nil, err
+				}
+				fmt.Fprintf(os.Stderr, "%s, %d Services: %v\n", node.Mode, n, err)
+				r.add(figures{Mode: string(node.Mode), Services: n, Unmeasured: err.Error()})
 			}
 		}
 	}
@@ -58,7 +62,8 @@ type bench struct {
 	node  testbed.Node
 }
 
-// measure compares with each variant of the agent, and takes the figures into r.
+// measure compares with each variant of the agent, and takes the figures into r. What cannot be measured is named there, and the others
+// are.
 func (b *bench) measure(ctx context.Context, services int, r *pairResults) (err error) {
 	if err := b.cluster.StartKubeProxy(ctx, b.node.Name); err != nil {
 		return err
