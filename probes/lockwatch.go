@@ -22,17 +22,24 @@ type lockWatch struct {
 	path      string
 	dir, file int // watch descriptors; -1: none
 
-	holders int       // who has it open, as far as was heard
-	since   time.Time // when the first of them opened it
+	holders int           // who has it open, as far as was heard
+	since   time.Time     // when the first of them opened it, or another was done
+	most    time.Duration // for how long from then on one is taken for being at work
 }
 
-// busyMost is how long somebody is taken for being at work: a program that keeps the file open must not keep us from
-// reading.
-const busyMost = 10 * time.Second
+const (
+	// busyMost is how long somebody is taken for being at work: a program that keeps the file open must not keep us from
+	// reading.
+	busyMost = 10 * time.Second
+	// busyLeast is the same for one who still has it open when another is done: twice as long as that one took, or this. The
+	// kernel tells of two that close it one after the other as of one (inotify(7): identical events are coalesced), so there
+	// may be nobody.
+	busyLeast = 100 * time.Millisecond
+)
 
 // busy reports whether a program of iptables-legacy is at work.
 func (l *lockWatch) busy(now time.Time) bool {
-	return l != nil && l.holders > 0 && now.Sub(l.since) < busyMost
+	return l != nil && l.holders > 0 && now.Sub(l.since) < l.most
 }
 
 const lockEvents = unix.IN_OPEN | unix.IN_CLOSE_WRITE | unix.IN_CLOSE_NOWRITE
@@ -98,11 +105,9 @@ func (l *lockWatch) touched() (yes bool, err error) {
 			case wd == l.dir && name == filepath.Base(l.path):
 				yes, again = true, true // whoever made it is at work
 			case wd == l.file && mask&unix.IN_OPEN != 0:
-				if l.holders++; l.holders == 1 {
-					l.since = time.Now()
-				}
+				l.opened(time.Now())
 			case wd == l.file && mask&lockEvents != 0:
-				l.holders = max(0, l.holders-1) // it may have been open before we came
+				l.closed(time.Now())
 				yes = true
 			}
 		}
@@ -112,4 +117,17 @@ func (l *lockWatch) touched() (yes bool, err error) {
 			}
 		}
 	}
+}
+
+func (l *lockWatch) opened(now time.Time) {
+	if !l.busy(now) { // whoever was counted is gone
+		l.holders, l.since, l.most = 0, now, busyMost
+	}
+	l.holders++
+}
+
+func (l *lockWatch) closed(now time.Time) {
+	l.holders = max(0, l.holders-1) // it may have been open before we came
+	l.most = min(busyMost, max(busyLeast, 2*now.Sub(l.since)))
+	l.since = now
 }

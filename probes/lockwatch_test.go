@@ -51,3 +51,39 @@ func touch(t *testing.T, path string) {
 	must(t, err)
 	must(t, f.Close())
 }
+
+// TestLegacyLockClosedTwiceAtOnce: the kernel tells of two that close the file one after the other as of one. The other is not waited for.
+func TestLegacyLockClosedTwiceAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "xtables.lock")
+	touch(t, path)
+	l, err := openLockWatch(path)
+	must(t, err)
+	defer l.close()
+	var both []*os.File
+	for range 2 {
+		f, err := os.Open(path)
+		must(t, err)
+		both = append(both, f)
+		l.touched() //nolint:errcheck // each open is heard by itself
+	}
+	for _, f := range both {
+		must(t, f.Close())
+	}
+	if heard, err := l.touched(); !heard || err != nil || l.holders != 1 {
+		t.Fatalf("heard %t, %v: %d have it open as far as was heard, want one, who is not there", heard, err, l.holders)
+	}
+	if l.busy(time.Now().Add(2 * busyLeast)) {
+		t.Error("who is not there is at work")
+	}
+	l.since = l.since.Add(-2 * busyLeast) // later
+	f, err := os.Open(path)
+	must(t, err)
+	l.touched() //nolint:errcheck // see below
+	if !l.busy(time.Now().Add(busyMost / 2)) {
+		t.Error("who opened it then is not at work")
+	}
+	must(t, f.Close())
+	if _, err := l.touched(); err != nil || l.busy(time.Now()) {
+		t.Errorf("%v, or nobody has it open, and is at work", err)
+	}
+}

@@ -132,3 +132,42 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkDepartures is what pods that left weigh: of so many that as many again have been forgotten, and then of twice as many, which
+// weigh no more.
+func BenchmarkDepartures(b *testing.B) {
+	for b.Loop() {
+		s := newState("node-1")
+		s.set(trim(benchService(0), epoch).(*object))
+		es := benchSlice(0)
+		s.set(trim(es, epoch).(*object))
+		s.arm(epoch)
+		at, n := epoch, 0
+		leave := func(pods int) float64 {
+			for range pods {
+				es = es.DeepCopy()
+				ep := &es.Endpoints[n%benchEndpoints]
+				ep.Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}
+				at = at.Add(100 * time.Millisecond)
+				s.set(trim(es, at).(*object))
+				es = es.DeepCopy()
+				ep = &es.Endpoints[n%benchEndpoints]
+				ep.Addresses = []string{fmt.Sprintf("10.%d.%d.%d", 200+n/62500, n/250%250, n%250+1)}
+				ep.Conditions = discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)}
+				if ep.TargetRef != nil {
+					ep.TargetRef.UID = types.UID(fmt.Sprintf("%08d-0000-4000-8000-000000000000", n))
+				}
+				at = at.Add(100 * time.Millisecond)
+				s.set(trim(es, at).(*object))
+				n++
+			}
+			return float64(heap()) / (1 << 20)
+		}
+		before := float64(heap()) / (1 << 20)
+		few, all, more := leave(leftMax/2), leave(leftMax/2+leftMax), leave(2*leftMax)
+		b.ReportMetric((few-before)*(1<<20)/(leftMax/2), "B/departure")
+		b.ReportMetric(all-before, "MiB-after-75k")
+		b.ReportMetric(more-before, "MiB-after-175k")
+		runtime.KeepAlive(s)
+	}
+}
