@@ -19,10 +19,14 @@ declare -A package=(
   [ipset]=ipset [conntrack]=conntrack [ip]=iproute2 [nsenter]=util-linux [mount]=mount [curl]=curl
 )
 declare -A otherwise=([pip3]=python3-pip)
-for program in "$@"; do package[$program]=${otherwise[$program]:-$program}; done
+for program in "$@"; do
+  package[$program]=${otherwise[$program]:-$program}
+  # The charts' labels are laid out for the widths of Arial, which this has and DejaVu Sans, all that some machines have, has not.
+  [ "$program" != chromium ] || package[/usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf]=fonts-liberation
+done
 missing=()
 for program in "${!package[@]}"; do
-  PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")
+  [[ $program == /* && -e $program ]] || PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
