@@ -21,7 +21,8 @@ type Delays struct {
 	Delays   []time.Duration
 	Quantile float64 // decides how many episodes it takes
 	Restarts int     // afterwards
-	// Beside are shops of which pods leave too, in the first two rounds.
+	// Beside are shops of which pods leave too, in the first three rounds: of two, one in which a connection happened to be open at the end
+	// would leave no verdict.
 	Beside []*Shop
 	Log    func(format string, args ...any)
 }
@@ -157,7 +158,7 @@ func (b *Bed) Delays(ctx context.Context, o Delays) (ds []Delayed, err error) {
 		}
 		// All of them, as after it: what leaves at the same time may have kube-proxy sync again, a minSyncPeriod later.
 		leaving := all
-		if i < 2 {
+		if i < 3 {
 			for _, s := range o.Beside {
 				leaving = append(leaving[:len(leaving):len(leaving)], Leaving{s, LeastDelay})
 			}
