@@ -27,16 +27,19 @@ func (in Input) withoutIdle() Input {
 			d := &e.Departures[j]
 			d.Kinds = slices.DeleteFunc(slices.Clone(d.Kinds), func(k report.Kind) bool { return idle[k.Kind] })
 		}
-		places := strings.Split(e.Regime.Places, "+")
-		e.Regime.Places = strings.Join(slices.DeleteFunc(places, func(p string) bool { return idle[p] }), "+")
+		e.Regime.Places = without(idle, e.Regime.Places)
 	}
 	if in.Now != nil {
 		now := *in.Now
-		places := strings.Split(now.Places, "+")
-		now.Places = strings.Join(slices.DeleteFunc(places, func(p string) bool { return idle[p] }), "+")
+		now.Places = without(idle, now.Places)
 		in.Now = &now
 	}
 	return in
+}
+
+// without drops kinds from a regime's places: "envoy+kube-proxy".
+func without(kinds map[string]bool, places string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(places, "+"), func(p string) bool { return kinds[p] }), "+")
 }
 
 // idleIn finds them.
