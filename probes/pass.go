@@ -34,10 +34,11 @@ type reading struct {
 
 // read reads one path between two answers of the same generation. The id only grows, so
 // everything read between them is of that generation, and what the memo holds of it may be used again. If the id
-// changed, the read is thrown away: errInterrupted after readTries. If hasty it may say errPreparing.
-func (p *pass) read(r ledger.Removal, hasty bool) (reading, error) {
+// changed, the read is thrown away: errInterrupted after readTries. At the generation known, at which the path was read already, it may say
+// errPreparing.
+func (p *pass) read(r ledger.Removal, known uint64) (reading, error) {
 	for range readTries {
-		p.memo.hasty = hasty
+		p.memo.hasty = p.gen == known
 		rd := reading{gen: p.gen, before: time.Now()}
 		var err error
 		rd.reachable, err = p.k.reachable(p.memo, r)

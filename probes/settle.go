@@ -36,7 +36,7 @@ func (k *KubeProxy) pass(onlyFresh bool) (err error) {
 	}
 	if !onlyFresh {
 		err := k.revisit(0, start, func(w *watched) (*sighting, bool, error) {
-			read, err := p.read(w.Removal, false)
+			read, err := p.read(w.Removal, 0)
 			return &w.nft, read.reachable, err
 		})
 		if err != nil {
@@ -60,12 +60,15 @@ func (k *KubeProxy) readOne(p *pass, w *watched) error {
 	// first seen, then ever more rarely.
 	w.nft.due = now.Add(min(passSlowest, max(passGap, 4*now.Sub(k.log.since()))))
 	// Read again at the same generation it is for the second of those steps alone, and that can wait.
-	hasty := w.nft.present == k.log.gen && (w.nft.doubtful != k.log.gen || now.Sub(w.nft.doubt) < passPatience)
-	read, err := p.read(w.Removal, hasty)
+	known := w.nft.present
+	if !w.nft.doubt.IsZero() && now.Sub(w.nft.doubt) >= passPatience {
+		known = 0
+	}
+	read, err := p.read(w.Removal, known)
 	switch {
 	case errors.Is(err, errPreparing):
-		if w.nft.doubtful != p.gen {
-			w.nft.doubtful, w.nft.doubt = p.gen, now
+		if w.nft.doubt.IsZero() {
+			w.nft.doubt = now
 		}
 		return nil
 	case errors.Is(err, errInterrupted):

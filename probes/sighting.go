@@ -12,8 +12,7 @@ type sighting struct {
 	presentAt time.Time // when that read began
 	absent    uint64    // first generation since then at which it was not; 0: none
 	absentAt  time.Time // when that read had ended
-	doubt     time.Time // since when it could not be read with little, at generation doubtful
-	doubtful  uint64
+	doubt     time.Time // since when it could not be read again with little; zero: the last read was whole
 	due       time.Time // next read although nothing was committed
 	back      bool      // of a path that landed: it was read as reachable again, once
 }
@@ -24,7 +23,7 @@ const legacyGeneration = 1
 func (s *sighting) read() bool { return s.present != 0 || s.absent != 0 }
 
 func (s *sighting) reachable(gen uint64, began time.Time) {
-	s.present, s.presentAt, s.absent, s.absentAt = gen, began, 0, time.Time{}
+	s.present, s.presentAt, s.absent, s.absentAt, s.doubt = gen, began, 0, time.Time{}, time.Time{}
 }
 
 func (s *sighting) unreachable(gen uint64, ended time.Time) {
