@@ -128,6 +128,9 @@ type Kind struct {
 	LagBound float64 `json:"lag_bound_seconds,omitempty"`
 }
 
+// Consumer reports whether the places are not the nodes' kube-proxies, which rows of before there were others do not name.
+func (k Kind) Consumer() bool { return k.Kind != "" && k.Kind != "kube-proxy" }
+
 // Landing is one place's part in a departure.
 type Landing struct {
 	Node    string        `json:"node"`

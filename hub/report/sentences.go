@@ -40,7 +40,7 @@ func (d Departure) hopeless() string {
 // place is what the places of this departure are called: nodes, while each is a node's kube-proxy.
 func (d Departure) place() string {
 	for _, k := range d.Kinds {
-		if k.Kind != "" && k.Kind != "kube-proxy" {
+		if k.Consumer() {
 			return "place"
 		}
 	}

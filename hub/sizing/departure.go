@@ -59,7 +59,7 @@ func depart(d report.Departure, o Options) (s departed, out Out) {
 				landed += n
 			case ledger.Gap:
 				gaps += n
-				if k.Kind == "kube-proxy" { // who answered is counted in nodes
+				if !k.Consumer() { // who answered is counted in nodes
 					unwatched += n
 				}
 			case ledger.Expired:

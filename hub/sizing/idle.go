@@ -49,7 +49,7 @@ func idleIn(es []Episode) map[string]bool {
 	for _, e := range es {
 		for _, d := range e.Departures {
 			for _, k := range d.Kinds {
-				if k.Kind == "kube-proxy" {
+				if !k.Consumer() {
 					continue
 				}
 				if at, ok := gaps[k.Kind]; k.Outcomes[ledger.Gap] > 0 && (!ok || d.T0.Before(at)) {

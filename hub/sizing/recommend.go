@@ -306,7 +306,7 @@ func (r *Recommendation) worth(in Input, own []measured) {
 
 // gapWhy says what there was to watch before a pod left.
 func gapWhy(k report.Kind) string {
-	if k.Fidelity != "" {
+	if k.Consumer() {
 		return "a replica had not been seen to send to the pod before it left"
 	}
 	return "was not watched as the pod left"
