@@ -41,19 +41,12 @@ func measurePairs(ctx context.Context, s *suite) (result, error) {
 		for _, node := range s.cluster.Nodes {
 			b := &bench{suite: s, churn: c, node: node}
 			if err := b.measure(ctx, n, r); err != nil {
-				if ctx.Err() != nil {
-					return nil, err
-				}
-				fmt.Fprintf(os.Stderr, "%s, %d Services: %v\n", node.Mode, n, err)
-				r.add(figures{Mode: string(node.Mode), Services: n, Unmeasured: err.Error()})
+				return nil, fmt.Errorf("%s, %d Services: %w", node.Mode, n, err)
 			}
 		}
 	}
 	return r, nil
 }
-
-// agentError: the agent does not run on such a node.
-type agentError struct{ error }
 
 // bench compares on one node.
 type bench struct {
@@ -65,18 +58,19 @@ type bench struct {
 // measure compares with each variant of the agent, and takes the figures into r. What cannot be measured is named there, and the others
 // are.
 func (b *bench) measure(ctx context.Context, services int, r *pairResults) (err error) {
-	if err := b.cluster.StartKubeProxy(ctx, b.node.Name); err != nil {
-		return err
-	}
+	unable := b.cluster.StartKubeProxy(ctx, b.node.Name)
 	defer func() { err = errors.Join(err, b.cluster.StopKubeProxy(ctx, b.node.Name)) }()
 	for _, v := range b.variants {
-		f, err := b.compare(ctx, services, strings.Fields(v))
-		var unable agentError
-		switch {
-		case errors.As(err, &unable):
-			f.Unmeasured = unable.Error()
-		case err != nil:
-			return err
+		f, err := figures{Mode: string(b.node.Mode), Services: services, Agent: v}, unable
+		if err == nil {
+			f, err = b.compare(ctx, services, strings.Fields(v))
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s, %d Services, %q: %v\n", b.node.Mode, services, v, err)
+			f.Unmeasured = err.Error()
 		}
 		r.add(f)
 	}
@@ -127,7 +121,7 @@ func (b *bench) once(ctx context.Context, agent bool, args []string) (s sample, 
 	var a *nodeagent.Agent
 	if agent {
 		if a, err = b.agent(ctx, b.node.Name, args...); err != nil {
-			return s, agentError{err}
+			return s, err
 		}
 		defer func() { err = errors.Join(err, a.Stop()) }()
 	}
